@@ -1,0 +1,2 @@
+//! kubectl-smallfleet
+fn main() {}

@@ -1,0 +1,2 @@
+//! smallfleet-operator
+fn main() {}

@@ -1,0 +1,1 @@
+//! smallfleet-runtime-core

@@ -1,0 +1,2 @@
+//! smallfleet-runtime
+fn main() {}
