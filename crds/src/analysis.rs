@@ -1,0 +1,187 @@
+//! What decides a rollout: rates of false verdicts, and the objectives.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::percent::Percent;
+
+/// The promise of a rollout and what it is judged by (`analysis.md`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Analysis {
+    /// A harmless revision is rolled back by evidence with at most this probability, over its whole rollout.
+    #[schemars(extend("x-kubernetes-validations" = [
+        {"rule": "!(self in ['0%', '0.0%', '0.00%'])",
+         "message": "a rate of 0% can never be decided: use at least 0.01%"}
+    ]))]
+    pub false_rollback_rate: Percent,
+    /// A revision at or beyond the margins is promoted with at most this probability.
+    #[schemars(extend("x-kubernetes-validations" = [
+        {"rule": "!(self in ['0%', '0.0%', '0.00%'])",
+         "message": "a rate of 0% can never be decided: use at least 0.01%"}
+    ]))]
+    pub false_promotion_rate: Percent,
+    /// At most one of each type.
+    #[schemars(length(min = 1, max = 3))]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    #[schemars(extend("x-kubernetes-validations" = [
+        {"rule": "self.all(a, self.exists_one(b, b.type == a.type))",
+         "message": "at most one objective of each type"}
+    ]))]
+    pub objectives: Vec<Objective>,
+}
+
+impl Default for Analysis {
+    fn default() -> Self {
+        Self {
+            false_rollback_rate: Percent::whole(1),
+            false_promotion_rate: Percent::whole(5),
+            objectives: default_objectives(),
+        }
+    }
+}
+
+fn default_objectives() -> Vec<Objective> {
+    let latency = Objective {
+        name: "latency".to_owned(),
+        r#type: ObjectiveType::Latency,
+        latency: Some(LatencyObjective::default()),
+        errors: None,
+        accuracy: None,
+    };
+    let errors = Objective {
+        name: "errors".to_owned(),
+        r#type: ObjectiveType::Errors,
+        latency: None,
+        errors: Some(ErrorsObjective::default()),
+        accuracy: None,
+    };
+    vec![latency, errors]
+}
+
+/// One objective; the block of its type may be left out where it has defaults.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    {"rule": "(!has(self.latency) || self.type == 'Latency') && (!has(self.errors) || self.type == 'Errors') && (!has(self.accuracy) || self.type == 'Accuracy')",
+     "message": "only the block of the objective's own type may be set"},
+    {"rule": "self.type != 'Accuracy' || has(self.accuracy)",
+     "message": "an objective of type Accuracy needs accuracy.dataset.image"}
+]))]
+pub struct Objective {
+    #[schemars(
+        length(min = 1, max = 63),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+    )]
+    pub name: String,
+    pub r#type: ObjectiveType,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency: Option<LatencyObjective>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub errors: Option<ErrorsObjective>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accuracy: Option<AccuracyObjective>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ObjectiveType {
+    Latency,
+    Errors,
+    /// A gate on a labelled set, before any traffic.
+    Accuracy,
+}
+
+/// Time from the coin to the last byte.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct LatencyObjective {
+    /// A revision this much slower is not promoted; half of it is tolerated before a rollback.
+    #[schemars(extend("x-kubernetes-validations" = [
+        {"rule": "!(self in ['0%', '0.0%', '0.00%'])",
+         "message": "an increase of 0% can never be excluded: use at least 1%"}
+    ]))]
+    pub max_increase: Percent,
+    /// One percentile to judge by. Left out: the whole distribution.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub percentile: Option<LatencyPercentile>,
+}
+
+impl Default for LatencyObjective {
+    fn default() -> Self {
+        Self {
+            max_increase: Percent::whole(10),
+            percentile: None,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum LatencyPercentile {
+    P50,
+    P75,
+    P90,
+    P95,
+    P99,
+}
+
+/// Requests without a good answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ErrorsObjective {
+    /// A revision with this much more errors, relative to stable, is not promoted.
+    #[schemars(extend("x-kubernetes-validations" = [
+        {"rule": "!(self in ['0%', '0.0%', '0.00%'])",
+         "message": "an increase of 0% can never be excluded: use at least 1%"}
+    ]))]
+    pub max_increase: Percent,
+    /// Or with this many percentage points more: enough where errors are rare.
+    #[schemars(extend("x-kubernetes-validations" = [
+        {"rule": "!(self in ['0%', '0.0%', '0.00%'])",
+         "message": "an increase of 0% can never be excluded: use at least 0.1%"}
+    ]))]
+    pub or_max_increase_points: Percent,
+}
+
+impl Default for ErrorsObjective {
+    fn default() -> Self {
+        Self {
+            max_increase: Percent::whole(20),
+            or_max_increase_points: Percent::whole(1),
+        }
+    }
+}
+
+/// Accuracy on a labelled set, paired with the stable revision.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AccuracyObjective {
+    pub dataset: Dataset,
+    /// Least share of right answers, whatever stable does.
+    #[serde(default = "zero_percent")]
+    pub minimum: Percent,
+    /// Percentage points that the candidate may be below stable.
+    #[serde(default = "default_max_drop_points")]
+    #[schemars(extend("x-kubernetes-validations" = [
+        {"rule": "!(self in ['0%', '0.0%', '0.00%'])",
+         "message": "a drop of 0 points can never be excluded: use at least 0.1%"}
+    ]))]
+    pub max_drop_points: Percent,
+}
+
+/// A labelled set.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Dataset {
+    /// OCI image whose root holds `dataset.json` and the examples, by digest.
+    #[schemars(length(max = 512), regex(pattern = r"^[^@\s]+@sha256:[a-f0-9]{64}$"))]
+    pub image: String,
+}
+
+fn zero_percent() -> Percent {
+    Percent::whole(0)
+}
+
+/// 2 points (`analysis.md` 5.1).
+fn default_max_drop_points() -> Percent {
+    Percent::whole(2)
+}

@@ -1,0 +1,157 @@
+//! `SmallModel`: one resource that carries the whole wish, so that one YAML file in Git is the whole truth.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{NodeSelectorTerm, Toleration};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::rollout::Rollout;
+use crate::runtime::Runtime;
+use crate::status::SmallModelStatus;
+
+/// A small model that runs on every chosen node, and how a new revision of it replaces the old one.
+#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "smallfleet.dev",
+    version = "v1alpha1",
+    kind = "SmallModel",
+    plural = "smallmodels",
+    shortname = "sm",
+    category = "all",
+    namespaced,
+    status = "SmallModelStatus",
+    derive = "PartialEq",
+    doc = "A small model that runs on every chosen node, and how a new revision of it replaces the old one.",
+    validation = Rule::new("self.metadata.name.size() <= 40 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')")
+        .message("metadata.name becomes the name of a Service: use at most 40 characters a-z, 0-9 and '-', beginning with a letter and not ending with '-'"),
+    printcolumn(name = "Task", type_ = "string", json_path = ".spec.task"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.display.ready"),
+    printcolumn(name = "Stable", type_ = "string", json_path = ".status.stable.revision"),
+    printcolumn(name = "Candidate", type_ = "string", json_path = ".status.display.candidate"),
+    printcolumn(name = "Step", type_ = "string", json_path = ".status.display.step"),
+    printcolumn(name = "Evidence", type_ = "string", json_path = ".status.display.evidence"),
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct SmallModelSpec {
+    // ---- revision: hashed, resolved, stored in a ControllerRevision; an edit is a rollout
+    pub task: Task,
+    pub model: Model,
+    #[serde(default)]
+    pub runtime: Runtime,
+    // ---- live: an edit starts no rollout
+    #[serde(default)]
+    pub placement: Placement,
+    #[serde(default)]
+    pub service: Service,
+    #[serde(default)]
+    pub feature_flag: FeatureFlag,
+    #[serde(default)]
+    pub rollout: Rollout,
+}
+
+/// What the model does; the protocol follows from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Task {
+    TextClassification,
+}
+
+/// The model's files.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Model {
+    /// OCI image whose root holds `model.json` and the files it names, by digest: `registry/name@sha256:...`.
+    #[schemars(length(max = 512), regex(pattern = r"^[^@\s]+@sha256:[a-f0-9]{64}$"))]
+    pub image: String,
+}
+
+/// The nodes that serve the model. All fields empty: every node that its taints allow.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Placement {
+    pub node_selector: BTreeMap<String, String>,
+    /// Terms of a required node affinity; a node that fulfils one of them is chosen.
+    #[schemars(length(max = 16))]
+    pub required_node_affinity: Vec<NodeSelectorTerm>,
+    #[schemars(length(max = 32))]
+    pub tolerations: Vec<Toleration>,
+}
+
+/// How applications reach the model: a Service of the SmallModel's name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Service {
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: u16,
+    pub locality: Locality,
+}
+
+impl Default for Service {
+    fn default() -> Self {
+        Self {
+            port: 80,
+            locality: Locality::default(),
+        }
+    }
+}
+
+/// Which pod answers a request that comes from some node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Locality {
+    /// The node's own pod; another node's while it has none.
+    #[default]
+    PreferSameNode,
+    /// The node's own pod; no answer while it has none.
+    SameNodeOnly,
+    /// A pod of the same zone; any other while it has none.
+    PreferSameZone,
+    /// Any pod.
+    Any,
+}
+
+/// The flag behind which a new revision arrives.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct FeatureFlag {
+    pub state: FlagState,
+    /// Requests that are sent to one arm whatever the coin says; the first that fits wins. They are not counted as evidence.
+    #[schemars(length(max = 16))]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub overrides: Vec<Override>,
+}
+
+/// The kill switch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum FlagState {
+    #[default]
+    Enabled,
+    /// No request reaches the candidate, overrides included. The rollout waits and keeps its evidence.
+    Disabled,
+}
+
+/// Sends requests with a header value to one arm while a candidate is there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Override {
+    #[schemars(length(min = 1, max = 63))]
+    pub name: String,
+    /// Header name, lower case.
+    #[schemars(length(min = 1, max = 128), regex(pattern = r"^[a-z0-9][a-z0-9-]*$"))]
+    pub header: String,
+    /// Exact values, any of which fits.
+    #[schemars(length(min = 1, max = 64), inner(length(max = 256)))]
+    pub values: Vec<String>,
+    #[serde(default)]
+    pub to: OverrideTarget,
+}
+
+/// The arm that an override forces.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum OverrideTarget {
+    #[default]
+    Candidate,
+    Stable,
+}
