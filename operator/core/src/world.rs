@@ -1,0 +1,279 @@
+//! What a plan sees: one SmallModel and everything around it, read at one moment.
+//!
+//! Plain values. The operator fills them from its caches, its session hub and its clocks; tests write them down.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{NodeSelector, Taint};
+use smallfleet_analysis::Counts;
+use smallfleet_crds::SmallModel;
+
+use crate::evidence::EvidenceStore;
+use crate::revision::RevisionObject;
+
+/// Everything that a plan for one SmallModel depends on.
+#[derive(Clone, Debug)]
+pub struct World {
+    /// As last read; `status` is what was persisted, by us or by an earlier leader.
+    pub model: SmallModel,
+    pub defaults: Defaults,
+    pub revisions: Vec<RevisionObject>,
+    pub daemon_set: Slot<DaemonSetView>,
+    pub service: Slot<AppliedView>,
+    pub session_config: Slot<AppliedView>,
+    pub evidence: Slot<EvidenceView>,
+    /// Pods whose controller is this SmallModel or its DaemonSet.
+    pub pods: Vec<PodView>,
+    pub nodes: Vec<NodeView>,
+    /// Nodes that hold a candidate or evaluation pod of another SmallModel.
+    pub foreign_candidates: BTreeSet<String>,
+    pub sessions: Sessions,
+    pub leader: Leader,
+    pub clock: Clock,
+    /// Fresh random bits; the plan uses them for a new rolloutID only.
+    pub random: u128,
+}
+
+/// An object under a name that we use.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Slot<T> {
+    #[default]
+    Absent,
+    Ours(T),
+    /// Its controller is not our SmallModel's uid: never touched. The text names the object and its owner.
+    Foreign(String),
+}
+
+/// Settings of this operator, from its chart.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Defaults {
+    /// Runtime image for revisions that name none and have no predecessor.
+    pub runtime_image: String,
+    pub stable_priority_class: String,
+    pub candidate_priority_class: String,
+    /// `host:port` of the session Service.
+    pub session_address: String,
+    /// PEM of one or two CAs of the session.
+    pub session_ca: String,
+}
+
+/// The stable DaemonSet.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DaemonSetView {
+    pub uid: String,
+    /// Revision label of the template.
+    pub revision: String,
+    /// Annotation with the hash of everything that we applied, see `render::applied_hash`.
+    pub applied_hash: String,
+    pub generation: i64,
+    pub observed_generation: i64,
+    pub desired: u32,
+    pub ready: u32,
+    pub updated: u32,
+    pub available: u32,
+    pub deleting: bool,
+}
+
+/// An object of ours that is only compared by what we applied.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AppliedView {
+    pub uid: String,
+    pub applied_hash: String,
+}
+
+/// The evidence ConfigMap.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct EvidenceView {
+    pub resource_version: String,
+    /// `None`: unreadable, treated as lost.
+    pub store: Option<EvidenceStore>,
+}
+
+/// Role of one of our pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    Stable,
+    Candidate,
+    Evaluation,
+}
+
+/// One pod of this SmallModel.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PodView {
+    pub name: String,
+    pub uid: String,
+    pub role: Role,
+    pub revision: String,
+    /// rolloutID label; empty for stable pods.
+    pub rollout: String,
+    /// Node that it is bound to or, not bound yet, that its affinity names.
+    pub node: String,
+    pub ready: bool,
+    pub deleting: bool,
+    pub phase: PodPhase,
+    /// `PodScheduled=False` with reason Unschedulable: the message.
+    pub unschedulable: Option<String>,
+    /// Seconds since creation, both ends by the API server's clock through watch events seen by this leader.
+    pub age: Duration,
+    pub ip: String,
+    /// Evicted, Preempted, NodeLost, ... : `status.reason` or the DisruptionTarget condition's reason.
+    pub disruption: Option<String>,
+    pub containers: Vec<ContainerView>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PodPhase {
+    Pending,
+    Running,
+    Succeeded,
+    Failed,
+}
+
+/// A container (or sidecar) of a pod.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ContainerView {
+    /// `router` or `engine`.
+    pub name: String,
+    pub restarts: u32,
+    /// Reason and message of `state.waiting`: ErrImagePull, CrashLoopBackOff, CreateContainerError, ...
+    pub waiting: Option<(String, String)>,
+    /// The running state's or the last one's end.
+    pub terminated: Option<Terminated>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Terminated {
+    pub exit_code: i32,
+    /// OOMKilled, Error, Completed, ...
+    pub reason: String,
+    /// Termination message.
+    pub message: String,
+}
+
+/// One node of the cluster.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NodeView {
+    pub name: String,
+    pub uid: String,
+    pub ready: bool,
+    pub unschedulable: bool,
+    /// Memory, disk or PID pressure.
+    pub pressure: bool,
+    pub labels: BTreeMap<String, String>,
+    pub taints: Vec<Taint>,
+    /// `kubernetes.io/arch`.
+    pub arch: String,
+}
+
+/// What the session hub of this leader knows about the model's routers.
+#[derive(Clone, Debug, Default)]
+pub struct Sessions {
+    /// By pod uid.
+    pub routers: BTreeMap<String, RouterView>,
+    /// rolloutIDs that this leader cut, or that a router reported as its last cut.
+    pub cut: BTreeSet<String>,
+    /// Sum of the open epochs of the current rolloutID.
+    pub open: Counts,
+    /// Epochs of the current rolloutID that ended and are not in the evidence store yet.
+    pub closed: Vec<ClosedEpoch>,
+    pub burn_in: BurnIn,
+    /// Time with at least one acknowledged grant of the current rolloutID since the hub was last told to take it over.
+    pub exposed: Duration,
+}
+
+/// One router that this leader heard.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RouterView {
+    pub pod_uid: String,
+    pub node: String,
+    pub role: Role,
+    pub revision: String,
+    /// Random, per router process: a new one after a restart.
+    pub instance: String,
+    pub engine: EngineState,
+    pub engine_instance: String,
+    pub fingerprint: String,
+    pub address: String,
+    pub node_class: String,
+    /// Typed reason and message of the engine's failure.
+    pub failure: Option<(String, String)>,
+    pub restarts: u32,
+    /// A stream is open now.
+    pub stream: bool,
+    /// Since it last said anything.
+    pub silent: Duration,
+    /// Last acknowledgement.
+    pub ack: Option<Ack>,
+    /// It may still send requests to a candidate: granted, and neither acknowledged a cut or withdrawal nor past its lease.
+    pub may_route: bool,
+    /// It held a grant of the current rolloutID and came back as another process.
+    pub restarted_with_route: bool,
+    /// What it says of the candidate's readiness.
+    pub candidate_ready: Option<bool>,
+    pub candidate_message: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EngineState {
+    Starting,
+    Ready,
+    Failed,
+    Unresponsive,
+}
+
+/// What a router confirmed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ack {
+    pub rollout: String,
+    pub sequence: u64,
+    pub kind: RouteKind,
+    /// Requests at the candidate that are still being answered.
+    pub candidate_in_flight: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RouteKind {
+    Grant,
+    Withdraw,
+    Cut,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClosedEpoch {
+    pub id: u64,
+    pub counts: Counts,
+}
+
+/// Pooled latencies of the wave's burn-in.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BurnIn {
+    pub stable_units: u64,
+    pub candidate_units: u64,
+    /// Microseconds; `u64::MAX` where there was no good answer.
+    pub latencies_microseconds: Vec<u64>,
+}
+
+/// This replica as leader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leader {
+    /// Transitions of the Lease: rises with every change of leader.
+    pub epoch: u64,
+    /// Has not yet heard enough of the wave's routers since it became leader: grants nothing, decides nothing forward.
+    pub resuming: bool,
+}
+
+/// Times, all measured on this leader's monotonic clock but `now`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Clock {
+    /// Wall clock, only ever written into status for people.
+    pub now: Timestamp,
+    /// Since this leader first saw the rollout in its current (state, step).
+    pub in_state: Duration,
+    /// Since this leader last wrote numbers into status or the evidence store of this model.
+    pub since_numbers: Duration,
+}
+
+/// Required terms of a placement as Kubernetes types them.
+pub type RequiredAffinity = NodeSelector;
