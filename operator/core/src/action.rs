@@ -22,19 +22,34 @@ pub struct Plan {
 #[derive(Clone, Debug)]
 pub enum Action {
     /// Before a new status: routers of the wave stop sending to the candidate. Remembered by the hub; never undone for this rolloutID.
-    Cut { rollout: String },
+    Cut {
+        rollout: String,
+    },
     /// Write status with resourceVersion. After success the hub publishes `routes` of it.
     PersistStatus(Box<SmallModelStatus>),
     /// Replace (or create) the evidence ConfigMap; after success the hub forgets the stored epochs and takes over the exposed time.
-    SaveEvidence { store: Box<EvidenceStore>, resource_version: Option<String> },
+    SaveEvidence {
+        store: Box<EvidenceStore>,
+        resource_version: Option<String>,
+    },
     CreateRevision(Box<ControllerRevision>),
-    LabelRevision { name: String, uid: String, verdict: Verdict },
-    DeleteRevision { name: String, uid: String },
+    LabelRevision {
+        name: String,
+        uid: String,
+        verdict: Verdict,
+    },
+    DeleteRevision {
+        name: String,
+        uid: String,
+    },
     ApplyDaemonSet(Box<DaemonSet>),
     ApplyService(Box<Service>),
     ApplySessionConfig(Box<ConfigMap>),
     CreatePod(Box<Pod>),
-    DeletePod { name: String, uid: String },
+    DeletePod {
+        name: String,
+        uid: String,
+    },
     Emit(Event),
 }
 

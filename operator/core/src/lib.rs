@@ -4,5 +4,7 @@
 
 pub mod action;
 pub mod evidence;
+pub mod quantity;
+pub mod render;
 pub mod revision;
 pub mod world;
