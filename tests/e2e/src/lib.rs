@@ -1,1 +1,3 @@
-//! smallfleet-e2e
+//! Shared by the demo and the end-to-end suite.
+
+pub mod load;

@@ -1,0 +1,61 @@
+//! What the load program says about the requests that it sent. Times are wall-clock milliseconds: every node of the local cluster
+//! is a namespace of one machine, so they compare.
+
+use serde::{Deserialize, Serialize};
+
+/// Port on which a load pod answers `GET /records?from=N`.
+pub const STATS_PORT: u16 = 9090;
+
+/// One request, from the application's view.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// When it was sent, milliseconds since the Unix epoch.
+    pub sent_milliseconds: u64,
+    /// Until the last byte, microseconds.
+    pub latency_microseconds: u64,
+    /// 0 where no answer came.
+    pub status: u16,
+    pub arm: String,
+    pub revision: String,
+    /// Node of the pod that answered.
+    pub node: String,
+    /// The label was the expected one.
+    pub right: bool,
+    /// Why there was no good answer; empty otherwise.
+    pub error: String,
+}
+
+impl Record {
+    /// A complete answer of status 200.
+    #[must_use]
+    pub fn good(&self) -> bool {
+        self.status == 200 && self.error.is_empty()
+    }
+
+    /// When the answer was complete, milliseconds since the Unix epoch.
+    #[must_use]
+    pub fn done_milliseconds(&self) -> u64 {
+        self.sent_milliseconds + self.latency_microseconds / 1000
+    }
+}
+
+/// Answer of `GET /records?from=N`: records in the order of their completion, from index N on.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Page {
+    /// Node of the load pod.
+    pub node: String,
+    /// Index to ask from next.
+    pub next: usize,
+    pub records: Vec<Record>,
+}
+
+/// Median of some latencies, microseconds; 0 without any.
+#[must_use]
+pub fn median_microseconds(records: &[Record]) -> u64 {
+    let mut latencies: Vec<u64> = records
+        .iter()
+        .map(|record| record.latency_microseconds)
+        .collect();
+    latencies.sort_unstable();
+    latencies.get(latencies.len() / 2).copied().unwrap_or(0)
+}
