@@ -1,3 +1,5 @@
 //! Shared by the demo and the end-to-end suite.
 
+pub mod fleet;
 pub mod load;
+pub mod shell;

@@ -121,11 +121,11 @@ async fn send_forever(arguments: &Arguments, examples: &[Example], app: &App) ->
             continue;
         };
         let request = request(&arguments.url, example)?;
-        let (client, app, expected) = (client.clone(), app.clone(), example.label.clone());
+        let (client, kept, expected) = (client.clone(), app.clone(), example.label.clone());
         tokio::spawn(async move {
             let record = ask(&client, request, &expected, timeout).await;
             // The limit is checked again, with its error, by the next request.
-            let _ = keep(&app, record);
+            let _ = keep(&kept, record);
             drop(slot);
         });
         anyhow::ensure!(
