@@ -1,0 +1,179 @@
+//! Load pods: an application on every node that asks a SmallModel's Service.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use kube::api::{Api, ListParams};
+use serde_json::json;
+
+use crate::fleet::Fleet;
+use crate::load::{Page, Record, STATS_PORT};
+use crate::shell::Shell;
+
+/// Load on one SmallModel from every node.
+#[derive(Clone, Debug)]
+pub struct App {
+    pub model: String,
+    pub fleet: Fleet,
+    pub image: String,
+    /// Requests a second from each node.
+    pub rate: f64,
+}
+
+impl App {
+    /// The manifest: a DaemonSet of load pods.
+    #[must_use]
+    pub fn manifest(&self) -> serde_json::Value {
+        let name = self.name();
+        let container = json!({
+            "name": "app",
+            "image": self.image,
+            "env": [
+                {"name": "LOAD_URL", "value": format!("http://{}.{}.svc/v1/classify", self.model, self.fleet.namespace)},
+                {"name": "LOAD_RATE", "value": self.rate.to_string()},
+                {"name": "NODE_NAME", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+            ],
+            "resources": {"requests": {"cpu": "20m", "memory": "64Mi"}},
+            "readinessProbe": {"httpGet": {"path": "/records?from=100000000", "port": STATS_PORT}, "periodSeconds": 1},
+            "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
+        });
+        json!({
+            "apiVersion": "apps/v1",
+            "kind": "DaemonSet",
+            "metadata": {"name": name, "namespace": self.fleet.namespace},
+            "spec": {
+                "selector": {"matchLabels": {"app": name}},
+                "template": {
+                    "metadata": {"labels": {"app": name}},
+                    "spec": {
+                        "automountServiceAccountToken": false,
+                        "terminationGracePeriodSeconds": 1,
+                        "securityContext": {"runAsNonRoot": true, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
+                        "containers": [container],
+                    },
+                },
+            },
+        })
+    }
+
+    fn name(&self) -> String {
+        format!("{}-app", self.model)
+    }
+
+    /// Starts the load and waits until each of `nodes` pods is ready.
+    ///
+    /// # Errors
+    /// When the pods do not become ready within a minute.
+    pub async fn start(&self, shell: &Shell, nodes: usize) -> Result<()> {
+        shell.run_with_input("kubectl apply -f -", &self.manifest().to_string())?;
+        let limit = Instant::now() + Duration::from_secs(60);
+        while self
+            .pods()
+            .await?
+            .iter()
+            .filter(|pod| is_ready(pod))
+            .count()
+            < nodes
+        {
+            if Instant::now() > limit {
+                bail!(
+                    "the load pods of {} are not ready within a minute",
+                    self.model
+                );
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        Ok(())
+    }
+
+    /// Ends the load.
+    ///
+    /// # Errors
+    /// When the DaemonSet cannot be deleted.
+    pub fn stop(&self, shell: &Shell) -> Result<()> {
+        let line = format!(
+            "kubectl delete daemonset -n {} {} --ignore-not-found",
+            self.fleet.namespace,
+            self.name()
+        );
+        shell.run(&line).map(drop)
+    }
+
+    async fn pods(&self) -> Result<Vec<Pod>> {
+        let api: Api<Pod> = self.fleet.pods();
+        Ok(api
+            .list(&ListParams::default().labels(&format!("app={}", self.name())))
+            .await?
+            .items)
+    }
+
+    /// All records so far, of all nodes: by node of the load pod.
+    ///
+    /// # Errors
+    /// When a load pod does not answer.
+    pub async fn records(&self) -> Result<BTreeMap<String, Vec<Record>>> {
+        let mut all = BTreeMap::new();
+        for pod in self.pods().await? {
+            let ip = pod.status.as_ref().and_then(|status| status.pod_ip.clone());
+            let ip = ip.with_context(|| format!("{} has no address", pod.name_any()))?;
+            let page = fetch(&format!("http://{ip}:{STATS_PORT}/records?from=0")).await?;
+            all.insert(page.node, page.records);
+        }
+        Ok(all)
+    }
+
+    /// All records so far in one list, in the order of their sending.
+    ///
+    /// # Errors
+    /// When a load pod does not answer.
+    pub async fn all_records(&self) -> Result<Vec<Record>> {
+        let mut all: Vec<Record> = self.records().await?.into_values().flatten().collect();
+        all.sort_by_key(|record| record.sent_milliseconds);
+        Ok(all)
+    }
+}
+
+fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.as_ref());
+    conditions.is_some_and(|all| {
+        all.iter()
+            .any(|condition| condition.type_ == "Ready" && condition.status == "True")
+    })
+}
+
+async fn fetch(url: &str) -> Result<Page> {
+    use http_body_util::{BodyExt, Empty};
+    use hyper_util::client::legacy::Client;
+    use hyper_util::rt::TokioExecutor;
+    let client: Client<_, Empty<bytes::Bytes>> = Client::builder(TokioExecutor::new()).build_http();
+    let response = client
+        .get(url.parse()?)
+        .await
+        .with_context(|| format!("GET {url}"))?;
+    let body = response.into_body().collect().await?.to_bytes();
+    serde_json::from_slice(&body).with_context(|| format!("answer of {url}"))
+}
+
+/// Records without a good answer.
+#[must_use]
+pub fn failed(records: &[Record]) -> Vec<&Record> {
+    records.iter().filter(|record| !record.good()).collect()
+}
+
+/// How many good answers each (arm, revision) gave.
+#[must_use]
+pub fn by_arm(records: &[Record]) -> BTreeMap<(String, String), usize> {
+    let mut counts = BTreeMap::new();
+    for record in records.iter().filter(|record| record.good()) {
+        *counts
+            .entry((record.arm.clone(), record.revision.clone()))
+            .or_default() += 1;
+    }
+    counts
+}
