@@ -50,9 +50,9 @@ pub(crate) fn boundary(low: f64, high: f64, excluded: impl Fn(f64) -> bool) -> O
     for _ in 0..60 {
         let middle = f64::midpoint(outside, inside);
         if excluded(middle) {
-            inside = middle
+            inside = middle;
         } else {
-            outside = middle
+            outside = middle;
         }
     }
     Some(inside)

@@ -210,7 +210,7 @@ mod tests {
     #[test]
     fn events_are_booked_when_the_largest_slow_down_is_known() {
         let freeze = frozen((1..=1000).collect()).unwrap();
-        assert_eq!(maturity_us(&[freeze.clone()]), 1990);
+        assert_eq!(maturity_us(std::slice::from_ref(&freeze)), 1990);
         assert_eq!(
             freeze.candidate_thresholds_us()[5],
             [995, 1044, 1094, 1243, 1492, 1990]

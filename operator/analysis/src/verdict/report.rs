@@ -214,9 +214,9 @@ impl Look<'_> {
         for _ in 0..6 {
             let middle = f64::midpoint(low, high);
             if at(middle) {
-                high = middle
+                high = middle;
             } else {
-                low = middle
+                low = middle;
             }
         }
         Some(high)

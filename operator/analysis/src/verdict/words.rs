@@ -16,21 +16,38 @@ pub(super) fn slowdown(interval: Interval) -> String {
     }
 }
 
-/// Ratio of a bad event and what it adds at most.
+/// Ratio of a bad event and what it adds at most, rounded outward so that the words promise no more than the numbers.
 pub(super) fn events(what: &str, interval: Interval, excess_at_most: Option<f64>) -> String {
-    let ratio = match (interval.lower, interval.upper) {
-        (Some(lower), Some(upper)) => Some(format!("{what} {} to {}", times(lower), times(upper))),
-        (Some(lower), None) => Some(format!("{what} at least {}", times(lower))),
-        (None, Some(upper)) => Some(format!("{what} at most {}", times(upper))),
+    let (lower, upper) = (
+        interval.lower.map(hundredths_down),
+        interval.upper.map(hundredths_up),
+    );
+    let ratio = match (lower, upper) {
+        (Some(lower), Some(upper)) => Some(format!(
+            "{} to {} of stable's {what}",
+            times(lower),
+            times(upper)
+        )),
+        (Some(lower), None) => Some(format!("at least {} of stable's {what}", times(lower))),
+        (None, Some(upper)) => Some(format!("at most {} of stable's {what}", times(upper))),
         (None, None) => None,
     };
-    let points = excess_at_most.map(|excess| format!("at most +{:.2} points", excess * 100.0));
+    let points = excess_at_most
+        .map(|excess| format!("at most +{:.2} points", hundredths_up(excess * 100.0)));
     match (ratio, points) {
         (Some(ratio), Some(points)) => format!("{ratio}, {points}"),
         (Some(ratio), None) => ratio,
-        (None, Some(points)) => format!("{what} {points}"),
+        (None, Some(points)) => format!("{points} of {what}"),
         (None, None) => format!("{what} not bounded yet"),
     }
+}
+
+fn hundredths_down(value: f64) -> f64 {
+    (value * 100.0).floor() / 100.0
+}
+
+fn hundredths_up(value: f64) -> f64 {
+    (value * 100.0).ceil() / 100.0
 }
 
 /// `x1.25`; a third decimal only where it is needed, as in `x1.025`.
@@ -62,13 +79,16 @@ mod tests {
         let words = |lower, upper, excess| events("errors", Interval { lower, upper }, excess);
         assert_eq!(words(None, None, None), "errors not bounded yet");
         assert_eq!(
-            words(None, None, Some(0.0075)),
-            "errors at most +0.75 points"
+            words(None, None, Some(0.00741)),
+            "at most +0.75 points of errors"
         );
-        assert_eq!(words(Some(1.5), None, None), "errors at least x1.50");
         assert_eq!(
-            words(Some(2.0), Some(9.3), Some(0.031)),
-            "errors x2.00 to x9.30, at most +3.10 points"
+            words(Some(1.509), None, None),
+            "at least x1.50 of stable's errors"
+        );
+        assert_eq!(
+            words(Some(2.0), Some(9.291), Some(0.031_05)),
+            "x2.00 to x9.30 of stable's errors, at most +3.11 points"
         );
     }
 }
