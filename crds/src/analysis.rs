@@ -4,29 +4,24 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::percent::Percent;
+use crate::schema::rules;
 
 /// The promise of a rollout and what it is judged by (`analysis.md`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Analysis {
     /// A harmless revision is rolled back by evidence with at most this probability, over its whole rollout.
-    #[schemars(extend("x-kubernetes-validations" = [
-        {"rule": "!(self in ['0%', '0.0%', '0.00%'])",
-         "message": "a rate of 0% can never be decided: use at least 0.01%"}
-    ]))]
+    #[schemars(schema_with = "rules::rate")]
     pub false_rollback_rate: Percent,
     /// A revision at or beyond the margins is promoted with at most this probability.
-    #[schemars(extend("x-kubernetes-validations" = [
-        {"rule": "!(self in ['0%', '0.0%', '0.00%'])",
-         "message": "a rate of 0% can never be decided: use at least 0.01%"}
-    ]))]
+    #[schemars(schema_with = "rules::rate")]
     pub false_promotion_rate: Percent,
-    /// At most one of each type.
+    /// What the candidate is judged by, at most one objective of each type; all have to pass.
     #[schemars(length(min = 1, max = 3))]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     #[schemars(extend("x-kubernetes-validations" = [
         {"rule": "self.all(a, self.exists_one(b, b.type == a.type))",
-         "message": "at most one objective of each type"}
+         "message": "write at most one objective of each type"}
     ]))]
     pub objectives: Vec<Objective>,
 }
@@ -64,21 +59,23 @@ fn default_objectives() -> Vec<Objective> {
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
     {"rule": "(!has(self.latency) || self.type == 'Latency') && (!has(self.errors) || self.type == 'Errors') && (!has(self.accuracy) || self.type == 'Accuracy')",
-     "message": "only the block of the objective's own type may be set"},
+     "message": "write only the block that has the name of the objective's type (latency, errors or accuracy), and remove the others"},
     {"rule": "self.type != 'Accuracy' || has(self.accuracy)",
      "message": "an objective of type Accuracy needs accuracy.dataset.image"}
 ]))]
 pub struct Objective {
-    #[schemars(
-        length(min = 1, max = 63),
-        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
-    )]
+    /// Name of the objective, unique in the list: it appears in status, events and metrics.
+    #[schemars(schema_with = "rules::name")]
     pub name: String,
+    /// What is judged: Latency and Errors by live traffic, Accuracy on a labelled set before any traffic.
     pub r#type: ObjectiveType,
+    /// Settings of an objective of type Latency. Left out: its defaults.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency: Option<LatencyObjective>,
+    /// Settings of an objective of type Errors. Left out: its defaults.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub errors: Option<ErrorsObjective>,
+    /// Settings of an objective of type Accuracy; it has to name a dataset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accuracy: Option<AccuracyObjective>,
 }
@@ -96,10 +93,7 @@ pub enum ObjectiveType {
 #[serde(rename_all = "camelCase", default)]
 pub struct LatencyObjective {
     /// A revision this much slower is not promoted; half of it is tolerated before a rollback.
-    #[schemars(extend("x-kubernetes-validations" = [
-        {"rule": "!(self in ['0%', '0.0%', '0.00%'])",
-         "message": "an increase of 0% can never be excluded: use at least 1%"}
-    ]))]
+    #[schemars(schema_with = "rules::increase")]
     pub max_increase: Percent,
     /// One percentile to judge by. Left out: the whole distribution.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -129,16 +123,10 @@ pub enum LatencyPercentile {
 #[serde(rename_all = "camelCase", default)]
 pub struct ErrorsObjective {
     /// A revision with this much more errors, relative to stable, is not promoted.
-    #[schemars(extend("x-kubernetes-validations" = [
-        {"rule": "!(self in ['0%', '0.0%', '0.00%'])",
-         "message": "an increase of 0% can never be excluded: use at least 1%"}
-    ]))]
+    #[schemars(schema_with = "rules::increase")]
     pub max_increase: Percent,
     /// Or with this many percentage points more: enough where errors are rare.
-    #[schemars(extend("x-kubernetes-validations" = [
-        {"rule": "!(self in ['0%', '0.0%', '0.00%'])",
-         "message": "an increase of 0% can never be excluded: use at least 0.1%"}
-    ]))]
+    #[schemars(schema_with = "rules::points")]
     pub or_max_increase_points: Percent,
 }
 
@@ -155,16 +143,15 @@ impl Default for ErrorsObjective {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AccuracyObjective {
+    /// The labelled set; stable and candidate answer the same examples.
     pub dataset: Dataset,
     /// Least share of right answers, whatever stable does.
     #[serde(default = "zero_percent")]
+    #[schemars(schema_with = "rules::share")]
     pub minimum: Percent,
     /// Percentage points that the candidate may be below stable.
     #[serde(default = "default_max_drop_points")]
-    #[schemars(extend("x-kubernetes-validations" = [
-        {"rule": "!(self in ['0%', '0.0%', '0.00%'])",
-         "message": "a drop of 0 points can never be excluded: use at least 0.1%"}
-    ]))]
+    #[schemars(schema_with = "rules::points")]
     pub max_drop_points: Percent,
 }
 
@@ -173,7 +160,7 @@ pub struct AccuracyObjective {
 #[serde(rename_all = "camelCase")]
 pub struct Dataset {
     /// OCI image whose root holds `dataset.json` and the examples, by digest.
-    #[schemars(length(max = 512), regex(pattern = r"^[^@\s]+@sha256:[a-f0-9]{64}$"))]
+    #[schemars(schema_with = "rules::image_digest")]
     pub image: String,
 }
 

@@ -8,6 +8,7 @@ pub mod names;
 pub mod percent;
 pub mod rollout;
 pub mod runtime;
+pub mod schema;
 pub mod smallmodel;
 pub mod status;
 
@@ -18,6 +19,7 @@ pub use analysis::{
 pub use percent::{ParsePercentError, Percent};
 pub use rollout::{Approval, OnInconclusive, Rollout, Step, Update};
 pub use runtime::{EnvVar, Limits, PodMetadata, Requests, Resources, Runtime};
+pub use schema::crd;
 pub use smallmodel::{
     FeatureFlag, FlagState, Locality, Model, Override, OverrideTarget, Placement, Service,
     SmallModel, SmallModelSpec, Task,

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
 /// A share between 0 and 1000 percent with at most two decimals, kept as hundredths of a percent.
@@ -109,8 +109,9 @@ impl JsonSchema for Percent {
         true
     }
 
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": "string", "pattern": r"^[0-9]{1,3}(\.[0-9]{1,2})?%$", "maxLength": 8})
+    /// Fields narrow it: a rate, a share, an increase (`schema::rules`).
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        crate::schema::rules::percent(generator)
     }
 }
 

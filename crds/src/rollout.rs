@@ -1,20 +1,26 @@
 //! How a new revision replaces the old one.
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::analysis::Analysis;
 use crate::percent::Percent;
+use crate::schema::rules;
 
 /// Steps, deadlines and analysis of a rollout. The defaults are a safe canary.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(extend("x-kubernetes-validations" = [
+    {"rule": "self.steps.all(step, step.minExposureSeconds <= self.stepDeadlineSeconds)",
+     "message": "a step must be able to end before its deadline: lower minExposureSeconds or raise stepDeadlineSeconds"}
+]))]
 pub struct Rollout {
     /// Nothing is raised while true; evidence goes on and rollback stays armed.
     pub paused: bool,
+    /// How the fleet rolls once the candidate has won.
     pub update: Update,
-    /// The wave grows from step to step and never shrinks.
+    /// How many nodes run the candidate, and for how long at least. The wave grows from step to step and never shrinks.
     #[schemars(length(min = 1, max = 5))]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub steps: Vec<Step>,
@@ -24,10 +30,13 @@ pub struct Rollout {
     /// Seconds of exposed time within which a step must come to a verdict.
     #[schemars(range(min = 10, max = 604_800))]
     pub step_deadline_seconds: u32,
+    /// What happens to a step that no evidence decided by its deadline. PromoteIfBounded goes on when a slow-down of x1.5 and
+    /// 5 points more errors are excluded, else it pauses.
     pub on_inconclusive: OnInconclusive,
     /// Revisions kept beside the stable one, for a fast way back.
     #[schemars(range(min = 1, max = 50))]
     pub revision_history_limit: u32,
+    /// How the candidate is judged.
     pub analysis: Analysis,
 }
 
@@ -71,11 +80,11 @@ fn default_steps() -> Vec<Step> {
 pub struct Update {
     /// Nodes that may run an old and a new pod at the same time: no node is without.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "nodes_schema")]
+    #[schemars(schema_with = "rules::nodes")]
     pub max_surge: Option<IntOrString>,
     /// Nodes that may be without a pod: for nodes with no room for two.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "nodes_schema")]
+    #[schemars(schema_with = "rules::nodes")]
     pub max_unavailable: Option<IntOrString>,
 }
 
@@ -83,24 +92,20 @@ pub struct Update {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Step {
-    #[schemars(
-        length(min = 1, max = 63),
-        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
-    )]
+    /// Name of the step, unique in the list: it appears in status, events and commands.
+    #[schemars(schema_with = "rules::name")]
     pub name: String,
     /// Nodes of the wave: a count, or a share of the Ready nodes such as `25%` (at least one).
-    #[schemars(schema_with = "nodes_schema")]
+    #[schemars(schema_with = "rules::nodes")]
     pub nodes: IntOrString,
     /// Share of a wave node's requests that the candidate answers.
     #[serde(default = "default_candidate_traffic")]
-    #[schemars(extend("x-kubernetes-validations" = [
-        {"rule": "self != '0%' && self != '100%'",
-         "message": "use a share between 1% and 99%: at 0% or 100% there is nothing to compare with; 50% finds a difference fastest"}
-    ]))]
+    #[schemars(schema_with = "rules::traffic")]
     pub candidate_traffic: Percent,
     /// Least seconds of exposed time before the step may end.
     #[schemars(range(min = 1, max = 604_800))]
     pub min_exposure_seconds: u32,
+    /// Required: the step ends only after `kubectl smallfleet promote`, once its evidence is there.
     #[serde(default)]
     pub approval: Approval,
 }
@@ -127,14 +132,4 @@ pub enum OnInconclusive {
     PromoteIfBounded,
     Pause,
     RollBack,
-}
-
-fn nodes_schema(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({
-        "x-kubernetes-int-or-string": true,
-        "x-kubernetes-validations": [{
-            "rule": "type(self) == int ? (self >= 1 && self <= 100000) : self.matches('^([1-9][0-9]?|100)%$')",
-            "message": "use a count from 1, or a share from \"1%\" to \"100%\""
-        }]
-    })
 }

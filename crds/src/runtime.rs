@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::schema::rules;
+
 /// Runtime image, resources and limits of the pods that serve a revision.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -12,6 +14,7 @@ pub struct Runtime {
     /// Image of router and engine. Empty: the operator's default at creation time, then pinned.
     #[schemars(length(max = 512))]
     pub image: String,
+    /// Resources of the engine, which holds the model; the router's are fixed.
     pub resources: Resources,
     /// Requests that an engine works on at the same time.
     #[schemars(range(min = 1, max = 1024))]
@@ -23,16 +26,16 @@ pub struct Runtime {
     #[schemars(range(min = 1, max = 3600))]
     pub max_request_seconds: u32,
     /// Service account of the pods, in this namespace. It gets no API token. Empty: `default`.
-    #[schemars(length(max = 253))]
+    #[schemars(schema_with = "rules::service_account")]
     pub service_account_name: String,
     /// Names of Secrets in this namespace with registry credentials.
-    #[schemars(length(max = 10))]
-    #[schemars(extend("x-kubernetes-list-type" = "set"))]
+    #[schemars(schema_with = "rules::secret_names")]
     pub image_pull_secrets: Vec<String>,
     /// Environment of the engine container.
     #[schemars(length(max = 50))]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub env: Vec<EnvVar>,
+    /// Labels and annotations added to the pods.
     pub pod_metadata: PodMetadata,
 }
 
@@ -56,11 +59,15 @@ impl Default for Runtime {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 #[schemars(extend("x-kubernetes-validations" = [
-    {"rule": "!has(self.limits) || !has(self.limits.memory) || self.limits.memory == '' || !has(self.requests) || self.limits.memory == self.requests.memory",
-     "message": "limits.memory must equal requests.memory (a candidate may only hurt itself): set both to the same quantity or leave limits.memory out"}
+    {"rule": "!has(self.limits) || !has(self.requests) || !isQuantity(self.limits.memory) || !isQuantity(self.requests.memory) || quantity(self.limits.memory).compareTo(quantity(self.requests.memory)) == 0",
+     "message": "limits.memory must equal requests.memory (a candidate may only hurt itself): set both to the same quantity or leave limits.memory out"},
+    {"rule": "!has(self.limits) || !has(self.requests) || !isQuantity(self.limits.cpu) || !isQuantity(self.requests.cpu) || quantity(self.limits.cpu).compareTo(quantity(self.requests.cpu)) >= 0",
+     "message": "limits.cpu is below requests.cpu: raise limits.cpu or leave it out"}
 ]))]
 pub struct Resources {
+    /// What the scheduler reserves.
     pub requests: Requests,
+    /// What the kernel enforces.
     pub limits: Limits,
 }
 
@@ -69,10 +76,10 @@ pub struct Resources {
 #[serde(rename_all = "camelCase", default)]
 pub struct Requests {
     /// Kubernetes quantity. The engine runs `max(1, ceil(cpu))` threads, in both arms.
-    #[schemars(length(min = 1, max = 32))]
+    #[schemars(schema_with = "rules::quantity")]
     pub cpu: String,
     /// Kubernetes quantity; it is the memory limit too.
-    #[schemars(length(min = 1, max = 32))]
+    #[schemars(schema_with = "rules::quantity")]
     pub memory: String,
 }
 
@@ -90,26 +97,21 @@ impl Default for Requests {
 #[serde(rename_all = "camelCase", default)]
 pub struct Limits {
     /// Kubernetes quantity. Empty: no CPU limit.
-    #[schemars(length(max = 32))]
+    #[schemars(schema_with = "rules::quantity_or_empty")]
     pub cpu: String,
     /// Kubernetes quantity, equal to `requests.memory`. Empty: `requests.memory`.
-    #[schemars(length(max = 32))]
+    #[schemars(schema_with = "rules::quantity_or_empty")]
     pub memory: String,
 }
 
 /// One environment variable.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = [
-    {"rule": "!self.name.startsWith('SMALLFLEET_')",
-     "message": "names that begin with SMALLFLEET_ are the operator's own: choose another"}
-]))]
 pub struct EnvVar {
-    #[schemars(
-        length(min = 1, max = 128),
-        regex(pattern = r"^[A-Za-z_][A-Za-z0-9_]*$")
-    )]
+    /// Name of the variable.
+    #[schemars(schema_with = "rules::env_name")]
     pub name: String,
+    /// Its value, taken as it is.
     #[serde(default)]
     #[schemars(length(max = 4096))]
     pub value: String,
@@ -119,6 +121,10 @@ pub struct EnvVar {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PodMetadata {
+    /// Labels of the pods.
+    #[schemars(schema_with = "rules::pod_labels")]
     pub labels: BTreeMap<String, String>,
+    /// Annotations of the pods.
+    #[schemars(schema_with = "rules::pod_annotations")]
     pub annotations: BTreeMap<String, String>,
 }

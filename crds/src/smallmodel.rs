@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::rollout::Rollout;
 use crate::runtime::Runtime;
+use crate::schema::rules;
 use crate::status::SmallModelStatus;
 
 /// A small model that runs on every chosen node, and how a new revision of it replaces the old one.
@@ -38,17 +39,24 @@ use crate::status::SmallModelStatus;
 #[serde(rename_all = "camelCase")]
 pub struct SmallModelSpec {
     // ---- revision: hashed, resolved, stored in a ControllerRevision; an edit is a rollout
+    /// What the model does; the protocol follows from it. An edit is a rollout.
     pub task: Task,
+    /// The model's files. An edit is a rollout.
     pub model: Model,
+    /// How the pods run. An edit is a rollout.
     #[serde(default)]
     pub runtime: Runtime,
     // ---- live: an edit starts no rollout
+    /// The nodes that serve the model. An edit rolls the fleet, but starts no rollout.
     #[serde(default)]
     pub placement: Placement,
+    /// How applications reach the model: a Service of the SmallModel's name.
     #[serde(default)]
     pub service: Service,
+    /// The flag behind which a new revision arrives.
     #[serde(default)]
     pub feature_flag: FeatureFlag,
+    /// How a new revision replaces the old one. The defaults are a safe canary.
     #[serde(default)]
     pub rollout: Rollout,
 }
@@ -64,7 +72,7 @@ pub enum Task {
 #[serde(rename_all = "camelCase")]
 pub struct Model {
     /// OCI image whose root holds `model.json` and the files it names, by digest: `registry/name@sha256:...`.
-    #[schemars(length(max = 512), regex(pattern = r"^[^@\s]+@sha256:[a-f0-9]{64}$"))]
+    #[schemars(schema_with = "rules::image_digest")]
     pub image: String,
 }
 
@@ -72,11 +80,14 @@ pub struct Model {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Placement {
+    /// Labels that a node must have, all of them.
+    #[schemars(schema_with = "rules::node_selector")]
     pub node_selector: BTreeMap<String, String>,
     /// Terms of a required node affinity; a node that fulfils one of them is chosen.
-    #[schemars(length(max = 16))]
+    #[schemars(schema_with = "rules::node_affinity")]
     pub required_node_affinity: Vec<NodeSelectorTerm>,
-    #[schemars(length(max = 32))]
+    /// Taints that the pods tolerate.
+    #[schemars(schema_with = "rules::tolerations")]
     pub tolerations: Vec<Toleration>,
 }
 
@@ -84,8 +95,10 @@ pub struct Placement {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Service {
+    /// Port of the Service.
     #[schemars(range(min = 1, max = 65535))]
     pub port: u16,
+    /// Which pod answers: PreferSameNode (another node's while the own has none), SameNodeOnly, PreferSameZone or Any.
     pub locality: Locality,
 }
 
@@ -116,6 +129,7 @@ pub enum Locality {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct FeatureFlag {
+    /// The kill switch. Disabled: no request reaches the candidate, overrides included; the rollout waits and keeps its evidence.
     pub state: FlagState,
     /// Requests that are sent to one arm whatever the coin says; the first that fits wins. They are not counted as evidence.
     #[schemars(length(max = 16))]
@@ -136,14 +150,16 @@ pub enum FlagState {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Override {
-    #[schemars(length(min = 1, max = 63))]
+    /// Name of the override, unique in the list.
+    #[schemars(schema_with = "rules::name")]
     pub name: String,
     /// Header name, lower case.
-    #[schemars(length(min = 1, max = 128), regex(pattern = r"^[a-z0-9][a-z0-9-]*$"))]
+    #[schemars(schema_with = "rules::header_name")]
     pub header: String,
     /// Exact values, any of which fits.
     #[schemars(length(min = 1, max = 64), inner(length(max = 256)))]
     pub values: Vec<String>,
+    /// The arm that answers.
     #[serde(default)]
     pub to: OverrideTarget,
 }
