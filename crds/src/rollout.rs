@@ -12,7 +12,7 @@ use crate::schema::rules;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 #[schemars(extend("x-kubernetes-validations" = [
-    {"rule": "self.steps.all(step, step.minExposureSeconds <= self.stepDeadlineSeconds)",
+    {"rule": "!has(self.steps) || !has(self.stepDeadlineSeconds) || self.steps.all(step, step.minExposureSeconds <= self.stepDeadlineSeconds)",
      "message": "a step must be able to end before its deadline: lower minExposureSeconds or raise stepDeadlineSeconds"}
 ]))]
 pub struct Rollout {
