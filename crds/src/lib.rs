@@ -4,6 +4,7 @@
 //! a field that is not honoured yet is not here.
 
 pub mod analysis;
+pub mod command;
 pub mod names;
 pub mod percent;
 pub mod rollout;
@@ -16,6 +17,7 @@ pub use analysis::{
     AccuracyObjective, Analysis, Dataset, ErrorsObjective, LatencyObjective, LatencyPercentile,
     Objective, ObjectiveType,
 };
+pub use command::{Command, CommandVerb, ParseCommandError};
 pub use percent::{ParsePercentError, Percent};
 pub use rollout::{Approval, OnInconclusive, Rollout, Step, Update};
 pub use runtime::{EnvVar, Limits, PodMetadata, Requests, Resources, Runtime};
