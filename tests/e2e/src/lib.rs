@@ -2,6 +2,9 @@
 
 pub mod app;
 pub mod fleet;
+pub mod lab;
 pub mod load;
 pub mod manifest;
+pub mod process;
 pub mod shell;
+pub mod story;

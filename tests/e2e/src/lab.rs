@@ -1,0 +1,188 @@
+//! A cluster with Smallfleet installed as a user installs it: with helm, from images in a registry.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+
+use crate::fleet::Fleet;
+use crate::shell::Shell;
+
+/// Namespace of the operator.
+pub const SYSTEM: &str = "smallfleet-system";
+
+/// Where this machine keeps what was built, and the running cluster.
+#[derive(Debug)]
+pub struct Lab {
+    pub shell: Shell,
+    /// The checkout.
+    pub root: PathBuf,
+    binaries: PathBuf,
+    models: PathBuf,
+    images: BTreeMap<String, String>,
+}
+
+impl Lab {
+    /// Finds the running cluster of `make cluster-up` and what `make build` and `make models` made.
+    ///
+    /// # Errors
+    /// When a part is missing; the error says which command makes it.
+    pub fn open() -> Result<Self> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../..")
+            .canonicalize()
+            .context("the checkout")?;
+        let binaries = std::env::current_exe()?;
+        let binaries = binaries
+            .ancestors()
+            .find(|folder| folder.join("smallfleet-cluster").is_file());
+        let binaries = binaries
+            .context("smallfleet-cluster is not built: run `make build`")?
+            .to_owned();
+        let layout = smallfleet_cluster::Layout::from_environment()?;
+        ensure!(
+            layout.kubeconfig().is_file(),
+            "no cluster is up: run `make cluster-up`"
+        );
+        let shell = Shell {
+            kubeconfig: layout.kubeconfig(),
+            path: vec![layout.bin(), binaries.clone()],
+            show: false,
+        };
+        let models = std::env::var_os("SMALLFLEET_MODELS")
+            .context("SMALLFLEET_MODELS is not set: run this through make")?;
+        Ok(Self {
+            shell,
+            root,
+            binaries,
+            models: models.into(),
+            images: BTreeMap::new(),
+        })
+    }
+
+    /// Client of the cluster.
+    ///
+    /// # Errors
+    /// When the kubeconfig is unusable.
+    pub async fn client(&self) -> Result<Client> {
+        let kubeconfig = Kubeconfig::read_from(&self.shell.kubeconfig)?;
+        let config =
+            Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+        Ok(Client::try_from(config)?)
+    }
+
+    /// A namespace under the restricted pod security profile.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub async fn namespace(&self, name: &str) -> Result<Fleet> {
+        let manifest = serde_json::json!({
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            "metadata": {"name": name, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
+        });
+        self.shell
+            .run_with_input("kubectl apply -f -", &manifest.to_string())?;
+        Ok(Fleet {
+            client: self.client().await?,
+            namespace: name.to_owned(),
+        })
+    }
+
+    /// Pushes the images of operator, runtime, load program, and of every model folder, to the cluster's registry.
+    ///
+    /// # Errors
+    /// When a folder or binary is missing or the registry does not answer.
+    pub fn push_images(&mut self) -> Result<()> {
+        for name in ["operator", "runtime"] {
+            let reference = self.cluster(&["image", name])?;
+            self.images.insert(name.to_owned(), reference);
+        }
+        let load = format!(
+            "{}:/usr/local/bin/smallfleet-load",
+            self.binaries.join("smallfleet-load").display()
+        );
+        let requests = format!(
+            "{}:/requests.jsonl",
+            self.models.join("requests.jsonl").display()
+        );
+        let app = self.cluster(&[
+            "image", "app", "--name", "load", "--file", &load, "--file", &requests,
+        ])?;
+        self.images.insert("load".to_owned(), app);
+        for folder in self.model_folders()? {
+            let name = folder
+                .strip_prefix(&self.models)
+                .context("a folder of the models")?
+                .to_string_lossy()
+                .replace('/', "-");
+            let reference = self.cluster(&[
+                "image",
+                "pack",
+                &folder.to_string_lossy(),
+                &format!("models/{name}"),
+            ])?;
+            self.images.insert(name, reference);
+        }
+        Ok(())
+    }
+
+    fn model_folders(&self) -> Result<Vec<PathBuf>> {
+        let mut folders = Vec::new();
+        for parent in [self.models.clone(), self.models.join("broken")] {
+            let entries = std::fs::read_dir(&parent)
+                .with_context(|| format!("read {}: run `make models`", parent.display()))?;
+            for entry in entries {
+                let path = entry?.path();
+                if path.is_dir() && path.file_name().is_some_and(|name| name != "broken") {
+                    folders.push(path);
+                }
+            }
+        }
+        folders.sort();
+        Ok(folders)
+    }
+
+    /// Reference with digest of a pushed image: `operator`, `runtime`, `load`, `good`, `broken-no-model`, ...
+    ///
+    /// # Panics
+    /// When no such image was pushed: a mistake in the test.
+    #[must_use]
+    pub fn image(&self, name: &str) -> &str {
+        self.images.get(name).unwrap_or_else(|| {
+            panic!(
+                "no image {name} was pushed; there are {:?}",
+                self.images.keys()
+            )
+        })
+    }
+
+    fn cluster(&self, arguments: &[&str]) -> Result<String> {
+        let output = Command::new(self.binaries.join("smallfleet-cluster"))
+            .args(arguments)
+            .output()?;
+        let errors = String::from_utf8_lossy(&output.stderr);
+        ensure!(
+            output.status.success(),
+            "smallfleet-cluster {}: {errors}",
+            arguments.join(" ")
+        );
+        let text = String::from_utf8(output.stdout)?;
+        Ok(text.lines().last().unwrap_or_default().trim().to_owned())
+    }
+
+    /// The helm command that installs or upgrades the chart with the images of this checkout.
+    #[must_use]
+    pub fn helm_install(&self) -> String {
+        format!(
+            "helm upgrade --install smallfleet {}/charts/smallfleet --namespace {SYSTEM} --create-namespace --wait --timeout 120s \
+             --set image={} --set runtime.image={}",
+            self.root.display(),
+            self.image("operator"),
+            self.image("runtime"),
+        )
+    }
+}

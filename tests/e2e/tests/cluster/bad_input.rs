@@ -1,0 +1,213 @@
+//! Bad input: each gets a message that says what to do, and what served goes on serving.
+
+use std::fs;
+
+use anyhow::{Context, Result, ensure};
+use smallfleet_crds::status::{RolloutState, SmallModelStatus};
+use smallfleet_e2e::fleet;
+
+use crate::common::{World, assert_none_failed, lab};
+
+/// The manifests of the API's own tests, against the real API server: the message is the one in their first line.
+#[tokio::test]
+async fn the_api_server_accepts_the_good_and_refuses_the_bad_manifests() -> Result<()> {
+    let world = World::new("e2e-manifests").await?;
+    let folder = world.lab.root.join("crds/tests/manifests");
+    let mut seen = 0;
+    for kind in ["good", "bad"] {
+        for entry in fs::read_dir(folder.join(kind))? {
+            let path = entry?.path();
+            let yaml = fs::read_to_string(&path)?;
+            check_manifest(&world, kind, &yaml).with_context(|| path.display().to_string())?;
+            seen += 1;
+        }
+    }
+    ensure!(seen > 10, "only {seen} manifests were tried");
+    world.end()
+}
+
+fn check_manifest(world: &World, kind: &str, yaml: &str) -> Result<()> {
+    let line = format!(
+        "kubectl -n {} apply --dry-run=server -f -",
+        world.fleet.namespace
+    );
+    if kind == "good" {
+        return world.lab.shell.run_with_input(&line, yaml).map(drop);
+    }
+    let expected = yaml
+        .lines()
+        .find_map(|line| line.strip_prefix("# expect: "))
+        .context("a line `# expect: ...`")?;
+    let message = world.lab.shell.refused(&line, yaml)?;
+    ensure!(
+        message.contains(expected),
+        "expected {expected:?} in {message}"
+    );
+    Ok(())
+}
+
+/// What a status says in all its conditions, for a search.
+fn words(status: &SmallModelStatus) -> String {
+    let conditions = status
+        .conditions
+        .iter()
+        .map(|condition| format!("{}: {}\n", condition.reason, condition.message));
+    let blocked = status
+        .rollout
+        .iter()
+        .filter_map(|rollout| rollout.blocked.as_ref());
+    conditions
+        .chain(blocked.map(|blocked| format!("{}: {}\n", blocked.reason, blocked.message)))
+        .collect()
+}
+
+/// Broken revisions after a good one: each is named as broken, none gets traffic, and `good` goes on.
+#[tokio::test]
+async fn a_broken_model_is_named_and_the_good_one_goes_on_serving() -> Result<()> {
+    let world = World::new("e2e-broken").await?;
+    let first = world.install("good").await?;
+    let application = world.load().await?;
+    let expected = [
+        ("broken-no-model", "NoModel"),
+        ("broken-corrupt-onnx", "LoadFailed"),
+        ("broken-wrong-task", "WrongTask"),
+        ("broken-failing-probe", "ProbeFailed"),
+    ];
+    for (image, reason) in expected {
+        world.apply(image)?;
+        let status = world
+            .wait(&format!("stalled by {reason}"), |status| {
+                words(status).contains(reason)
+            })
+            .await?;
+        ensure!(status.stable == first.stable, "{image} became stable");
+        println!("{image}: {}", words(&status));
+    }
+    world.apply("good")?;
+    world.wait("good again", fleet::ready).await?;
+    assert_none_failed(&application).await?;
+    world.end()
+}
+
+#[tokio::test]
+async fn labels_that_do_not_match_the_dataset_are_named() -> Result<()> {
+    let mut world = World::new("e2e-labels").await?;
+    world.install("good").await?;
+    world.dataset = lab()?.image("broken-wrong-labels");
+    world.apply("better")?;
+    let status = world
+        .wait("told about the labels", |status| {
+            words(status).contains("LabelsDoNotMatch")
+        })
+        .await?;
+    ensure!(fleet::condition(&status, "Available"), "{}", words(&status));
+    world.end()
+}
+
+#[tokio::test]
+async fn a_digest_that_does_not_exist_is_named_at_once() -> Result<()> {
+    let world = World::new("e2e-digest").await?;
+    let first = world.install("good").await?;
+    let image = world.lab.image("good");
+    let (repository, _) = image.split_once('@').context("a digest")?;
+    let missing = format!("{repository}@sha256:{}", "0".repeat(64));
+    world.apply_yaml(&world.yaml("good", &[]).replace(image, &missing))?;
+    let status = world
+        .wait("told about the digest", |status| {
+            words(status).contains(&"0".repeat(64))
+        })
+        .await?;
+    ensure!(status.stable == first.stable, "{}", words(&status));
+    world.end()
+}
+
+#[tokio::test]
+async fn a_candidate_for_which_there_is_no_room_waits_and_says_so() -> Result<()> {
+    let world = World::new("e2e-room").await?;
+    world.install("good").await?;
+    let huge = world
+        .yaml("better", &[])
+        .replace("memory: 384Mi", "memory: 900Gi");
+    world.apply_yaml(&huge)?;
+    let status = world
+        .wait("blocked for room", |status| {
+            words(status).contains("Unschedulable")
+        })
+        .await?;
+    ensure!(
+        fleet::state(&status) == Some(RolloutState::Preparing),
+        "{}",
+        fleet::one_line(&status)
+    );
+    world.apply("better")?;
+    world
+        .wait("no longer blocked", |status| {
+            !words(status).contains("Unschedulable")
+        })
+        .await?;
+    world.end()
+}
+
+#[tokio::test]
+async fn a_name_taken_by_somebody_else_is_left_alone() -> Result<()> {
+    let world = World::new("e2e-name").await?;
+    world.kubectl("create service clusterip intent --tcp=80:80")?;
+    let before = world.kubectl("get service intent -o jsonpath={.metadata.resourceVersion}")?;
+    world.apply("good")?;
+    world
+        .wait("stalled by the name", |status| {
+            words(status).contains("NameConflict")
+        })
+        .await?;
+    let after = world.kubectl("get service intent -o jsonpath={.metadata.resourceVersion}")?;
+    ensure!(before == after, "somebody else's Service was touched");
+    world.kubectl("delete service intent")?;
+    world
+        .wait("ready once the name is free", fleet::ready)
+        .await?;
+    world.end()
+}
+
+/// Requests from the application's side: malformed, too long, of the wrong task.
+#[tokio::test]
+async fn bad_requests_get_a_clear_answer() -> Result<()> {
+    let world = World::new("e2e-requests").await?;
+    world.install("good").await?;
+    let address = world.kubectl("get service intent -o jsonpath={.spec.clusterIP}")?;
+    let pod = world
+        .kubectl("get pods -l smallfleet.dev/front=intent -o jsonpath={.items[0].status.podIP}")?;
+    ensure!(!address.is_empty(), "the Service has no address");
+    let ask = |path: &str, body: &str| {
+        let line = format!(
+            "curl -sS -m 10 -w ' %{{http_code}}' -H 'content-type: application/json' --data-binary @- http://{pod}:8080{path}"
+        );
+        world.lab.shell.run_with_input(&line, body)
+    };
+    for (path, body, status, says) in [
+        ("/v1/classify", "{", "400", "JSON"),
+        ("/v1/classify", r#"{"txt": "x"}"#, "400", "text"),
+        ("/v1/classify", r#"{"text": ""}"#, "400", "empty"),
+        (
+            "/v1/chat/completions",
+            r#"{"messages": []}"#,
+            "404",
+            "TextClassification",
+        ),
+        ("/v2/models/other/infer", "{}", "404", "other"),
+    ] {
+        let answer = ask(path, body)?;
+        ensure!(
+            answer.ends_with(status) && answer.contains(says),
+            "{path} {body}: {answer}"
+        );
+    }
+    let long = format!(r#"{{"text": "{}"}}"#, "a".repeat(2 << 20));
+    let answer = ask("/v1/classify", &long)?;
+    ensure!(answer.ends_with("413"), "2 MiB: {answer}");
+    let good = ask(
+        "/v1/classify",
+        r#"{"text": "The striker scored twice in the cup final."}"#,
+    )?;
+    ensure!(good.ends_with("200"), "{good}");
+    world.end()
+}

@@ -1,0 +1,180 @@
+//! What the stories share: the lab, a namespace each, and a model under load.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use smallfleet_crds::status::{Refused, RolloutState, SmallModelStatus};
+use smallfleet_e2e::app::{self, App};
+use smallfleet_e2e::fleet::{self, Fleet};
+use smallfleet_e2e::lab::Lab;
+use smallfleet_e2e::manifest::Manifest;
+
+pub const NODES: usize = 3;
+/// A whole short rollout, with room for a busy machine.
+pub const ROLLOUT: Duration = Duration::from_secs(300);
+
+/// The cluster with images pushed and the chart installed, once for the whole suite.
+pub fn lab() -> Result<&'static Lab> {
+    static LAB: OnceLock<Result<Lab, String>> = OnceLock::new();
+    let made = LAB.get_or_init(|| {
+        let make = || {
+            let mut lab = Lab::open()?;
+            lab.push_images()?;
+            lab.shell.run(&lab.helm_install())?;
+            anyhow::Ok(lab)
+        };
+        make().map_err(|error| format!("{error:#}"))
+    });
+    made.as_ref().map_err(|error| anyhow::anyhow!("{error}"))
+}
+
+/// One model in a namespace of its own; removed by [`World::end`].
+pub struct World {
+    pub lab: &'static Lab,
+    pub fleet: Fleet,
+    pub model: String,
+    pub dataset: &'static str,
+    pub steps: &'static [(&'static str, u32)],
+    /// Requests a second from each node.
+    pub rate: f64,
+}
+
+impl World {
+    pub async fn new(namespace: &str) -> Result<Self> {
+        let lab = lab()?;
+        Ok(Self {
+            lab,
+            fleet: lab.namespace(namespace).await?,
+            model: "intent".to_owned(),
+            dataset: "",
+            steps: &[("1", 5), ("100%", 10)],
+            rate: 20.0,
+        })
+    }
+
+    pub fn yaml(&self, image: &str, env: &[(&str, &str)]) -> String {
+        let manifest = Manifest {
+            name: &self.model,
+            namespace: &self.fleet.namespace,
+            image: self.lab.image(image),
+            dataset: self.dataset,
+            steps: self.steps,
+            env,
+            memory: "384Mi",
+        };
+        manifest.yaml()
+    }
+
+    pub fn apply(&self, image: &str) -> Result<()> {
+        self.apply_yaml(&self.yaml(image, &[]))
+    }
+
+    pub fn apply_yaml(&self, yaml: &str) -> Result<()> {
+        self.lab
+            .shell
+            .run_with_input("kubectl apply -f -", yaml)
+            .map(drop)
+    }
+
+    pub fn kubectl(&self, arguments: &str) -> Result<String> {
+        self.lab
+            .shell
+            .run(&format!("kubectl -n {} {arguments}", self.fleet.namespace))
+    }
+
+    pub async fn wait(
+        &self,
+        what: &str,
+        wanted: impl Fn(&SmallModelStatus) -> bool,
+    ) -> Result<SmallModelStatus> {
+        self.fleet.wait(&self.model, what, ROLLOUT, wanted).await
+    }
+
+    /// Installs an image and waits until it serves on every node.
+    pub async fn install(&self, image: &str) -> Result<SmallModelStatus> {
+        self.apply(image)?;
+        let status = self.wait("ready", fleet::ready).await?;
+        ensure!(
+            status.nodes.ready as usize == NODES,
+            "{} nodes are ready",
+            status.nodes.ready
+        );
+        Ok(status)
+    }
+
+    /// Load from every node.
+    pub async fn load(&self) -> Result<App> {
+        let application = App {
+            model: self.model.clone(),
+            fleet: self.fleet.clone(),
+            image: self.lab.image("load").to_owned(),
+            rate: self.rate,
+        };
+        application.start(&self.lab.shell, NODES).await?;
+        Ok(application)
+    }
+
+    /// Waits until the canary's evidence is being counted.
+    pub async fn wait_counting(&self) -> Result<SmallModelStatus> {
+        self.wait("counting evidence", |status| {
+            let counted = status
+                .analysis
+                .iter()
+                .flat_map(|analysis| &analysis.objectives);
+            fleet::state(status) == Some(RolloutState::Analyzing)
+                && counted
+                    .into_iter()
+                    .any(|objective| objective.units.candidate > 0)
+        })
+        .await
+    }
+
+    pub async fn wait_refused(&self) -> Result<Refused> {
+        let status = self
+            .wait("refused", |status| {
+                fleet::state(status) == Some(RolloutState::RolledBack) && !status.refused.is_empty()
+            })
+            .await?;
+        status
+            .refused
+            .into_iter()
+            .next()
+            .context("a refused revision")
+    }
+
+    pub async fn wait_promoted(&self) -> Result<SmallModelStatus> {
+        self.wait("promoted", |status| {
+            let outcome = status
+                .last_rollout
+                .as_ref()
+                .map(|rollout| rollout.outcome.as_str());
+            fleet::ready(status) && outcome == Some("Promoted")
+        })
+        .await
+    }
+
+    /// Ends the story: the namespace goes, with everything in it.
+    pub fn end(self) -> Result<()> {
+        let line = format!(
+            "kubectl delete namespace {} --timeout=120s",
+            self.fleet.namespace
+        );
+        self.lab.shell.run(&line).map(drop)
+    }
+}
+
+/// No request of a load failed.
+pub async fn assert_none_failed(application: &App) -> Result<()> {
+    let records = application.all_records().await?;
+    let failed = app::failed(&records);
+    ensure!(
+        failed.is_empty(),
+        "{} of {} requests failed, such as {:?}",
+        failed.len(),
+        records.len(),
+        failed.first()
+    );
+    ensure!(!records.is_empty(), "no request was sent");
+    Ok(())
+}

@@ -1,0 +1,215 @@
+//! The main job in short form: served, promoted, rolled back, refused; and A/A.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use smallfleet_crds::names::role;
+use smallfleet_e2e::app::{App, by_arm};
+use smallfleet_e2e::fleet;
+use smallfleet_e2e::load::{Record, median_microseconds};
+
+use crate::common::{ROLLOUT, World, assert_none_failed, lab};
+
+#[tokio::test]
+async fn a_model_is_served_by_each_node_itself() -> Result<()> {
+    let world = World::new("e2e-serve").await?;
+    world.install("good").await?;
+    let application = world.load().await?;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    for (node, records) in application.records().await? {
+        ensure!(records.len() > 20, "{node} sent {} requests", records.len());
+        ensure!(
+            records.iter().all(|record| record.node == node),
+            "{node} was answered by another node"
+        );
+        let right = records.iter().filter(|record| record.right).count();
+        ensure!(
+            right * 10 > records.len() * 7,
+            "{right} of {} answers are right",
+            records.len()
+        );
+    }
+    assert_none_failed(&application).await?;
+    world.end()
+}
+
+#[tokio::test]
+async fn a_better_revision_is_promoted_without_a_failed_request() -> Result<()> {
+    let world = World::new("e2e-promote").await?;
+    let first = world.install("good").await?;
+    let application = world.load().await?;
+    world.apply("better")?;
+    let promoted = world.wait_promoted().await?;
+    ensure!(
+        promoted.stable != first.stable,
+        "the stable revision is the old one"
+    );
+    ensure!(
+        world
+            .fleet
+            .pods_of(&world.model, role::CANDIDATE)
+            .await?
+            .is_empty(),
+        "candidates are left"
+    );
+    assert_none_failed(&application).await?;
+    world.end()
+}
+
+#[tokio::test]
+async fn a_slow_revision_is_rolled_back_and_stays_refused_until_retried() -> Result<()> {
+    let world = World::new("e2e-slow").await?;
+    let first = world.install("good").await?;
+    let application = world.load().await?;
+    world.apply("slow")?;
+    let refused = world.wait_refused().await?;
+    ensure!(
+        refused.objective == "latency",
+        "refused for {:?}",
+        refused.objective
+    );
+    ensure!(
+        refused.exposed_units > 0 && refused.effect.contains("slower"),
+        "{refused:?}"
+    );
+    let status = world.fleet.status(&world.model).await?;
+    ensure!(
+        status.stable == first.stable && fleet::condition(&status, "Stalled"),
+        "{}",
+        fleet::one_line(&status)
+    );
+    ensure!(
+        fleet::condition(&status, "Available") && !fleet::condition(&status, "Ready"),
+        "conditions"
+    );
+
+    // An unrelated edit does not bring it back.
+    world.kubectl("label smallmodel intent team=shop")?;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    ensure!(
+        world
+            .fleet
+            .pods_of(&world.model, role::CANDIDATE)
+            .await?
+            .is_empty(),
+        "a refused revision came back"
+    );
+
+    let answer = world.kubectl("smallfleet retry intent")?;
+    world
+        .wait("retried", |status| {
+            status
+                .rollout
+                .as_ref()
+                .is_some_and(|rollout| rollout.id != refused_id(status))
+        })
+        .await?;
+    ensure!(!answer.is_empty(), "retry says nothing");
+    assert_none_failed(&application).await?;
+    world.end()
+}
+
+fn refused_id(status: &smallfleet_crds::SmallModelStatus) -> String {
+    status
+        .last_rollout
+        .as_ref()
+        .map(|rollout| rollout.id.clone())
+        .unwrap_or_default()
+}
+
+#[tokio::test]
+async fn a_less_accurate_revision_is_refused_before_any_traffic() -> Result<()> {
+    let mut world = World::new("e2e-gate").await?;
+    world.dataset = lab()?.image("dataset");
+    world.install("good").await?;
+    let application = world.load().await?;
+    world.apply("worse")?;
+    let refused = world.wait_refused().await?;
+    ensure!(refused.reason == "GateFailed", "{refused:?}");
+    let records = application.all_records().await?;
+    ensure!(
+        by_arm(&records).keys().all(|(arm, _)| arm == "stable"),
+        "the gate let traffic through"
+    );
+    assert_none_failed(&application).await?;
+    world.end()
+}
+
+/// Three models at once, twice: the same model under another environment value is never rolled back, and both arms are equally fast.
+#[tokio::test]
+async fn equal_revisions_are_promoted_and_equally_fast() -> Result<()> {
+    let mut worlds = Vec::new();
+    for name in ["intent-a", "intent-b", "intent-c"] {
+        let mut world = World::new(&format!("e2e-{name}")).await?;
+        world.model = name.to_owned();
+        // Three models share two cores: together they leave half of them free.
+        world.rate = 12.0;
+        worlds.push(world);
+    }
+    let mut applications: Vec<App> = Vec::new();
+    for world in &worlds {
+        world.install("good").await?;
+        applications.push(world.load().await?);
+    }
+    for run in ["1", "2"] {
+        for world in &worlds {
+            world.apply_yaml(&world.yaml("good", &[("RUN", run)]))?;
+        }
+        for world in &worlds {
+            let status = world
+                .fleet
+                .wait(&world.model, "decided", ROLLOUT * 2, |status| {
+                    status.target == status.stable && fleet::ready(status)
+                        || !status.refused.is_empty()
+                })
+                .await?;
+            ensure!(
+                status.refused.is_empty(),
+                "A/A was rolled back: {:?}",
+                status.refused
+            );
+        }
+    }
+    let mut records = Vec::new();
+    for application in &applications {
+        assert_none_failed(application).await?;
+        records.extend(application.all_records().await?);
+    }
+    assert_equally_fast(&records)?;
+    worlds.into_iter().try_for_each(World::end)
+}
+
+/// Medians of both arms within 2 %, over the time in which both answered.
+fn assert_equally_fast(records: &[Record]) -> Result<()> {
+    let of = |arm: &str| {
+        records
+            .iter()
+            .filter(|record| record.arm == arm)
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    let candidate = of("candidate");
+    let nodes_with_both: Vec<Record> = of("stable")
+        .into_iter()
+        .filter(|record| candidate.iter().any(|other| near(other, record)))
+        .collect();
+    let (stable, other) = (
+        median_microseconds(&nodes_with_both),
+        median_microseconds(&candidate),
+    );
+    println!(
+        "A/A: {} + {} units, p50 {stable} and {other} microseconds",
+        nodes_with_both.len(),
+        candidate.len()
+    );
+    ensure!(
+        stable.abs_diff(other) * 50 <= stable.max(other),
+        "medians differ by more than 2 %: {stable}, {other}"
+    );
+    Ok(())
+}
+
+/// Answered on the same node within the same second.
+fn near(left: &Record, right: &Record) -> bool {
+    left.node == right.node && left.sent_milliseconds.abs_diff(right.sent_milliseconds) < 1000
+}
