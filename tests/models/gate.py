@@ -1,4 +1,4 @@
-"""The accuracy gate's two log e-values from paired answers (Bets on the mean of right minus right)."""
+"""The accuracy gate's two log e-values, from the answers of stable and candidate to the same examples."""
 
 from dataclasses import dataclass
 from math import exp, log

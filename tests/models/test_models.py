@@ -80,6 +80,13 @@ class Head(unittest.TestCase):
         self.assertLess(head.temperature(logits, classes), 1)
 
 
+class Slow(unittest.TestCase):
+    def test_a_slow_revision_that_is_fast_fails_with_both_times(self):
+        with self.assertRaisesRegex(measure.TooFast, r"15\.00 ms .* 10\.00 ms"):
+            measure.require_slow({"slow": 15.0, "good": 10.0})
+        self.assertEqual(measure.require_slow({"slow": 20.0, "good": 10.0}), 2.0)
+
+
 class Artifacts(unittest.TestCase):
     def test_model_json_has_exactly_the_fields_of_the_format(self):
         for name in REVISIONS:
