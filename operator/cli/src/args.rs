@@ -18,7 +18,7 @@ pub struct Args {
 #[derive(Debug, ClapArgs)]
 pub struct Connection {
     /// Namespace [default: that of the kubeconfig's context]
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, value_parser = object_name)]
     pub namespace: Option<String>,
     /// Context of the kubeconfig [default: its current context]
     #[arg(long, global = true)]
@@ -47,6 +47,7 @@ pub enum Verb {
 #[derive(Debug, ClapArgs)]
 pub struct Get {
     /// Name of a SmallModel [default: all of the namespace]
+    #[arg(value_parser = object_name)]
     pub name: Option<String>,
     /// SmallModels of all namespaces
     #[arg(short = 'A', long, conflicts_with = "name")]
@@ -62,6 +63,7 @@ pub struct Get {
 #[derive(Debug, ClapArgs)]
 pub struct Explain {
     /// Name of a SmallModel
+    #[arg(value_parser = object_name)]
     pub name: String,
     /// Form of the output
     #[arg(short, long, value_enum, default_value_t = Format::Text)]
@@ -81,6 +83,7 @@ pub struct Promote {
 #[derive(Debug, ClapArgs)]
 pub struct Target {
     /// Name of a SmallModel
+    #[arg(value_parser = object_name)]
     pub name: String,
     /// Seconds to wait for the operator's answer
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
@@ -93,4 +96,52 @@ pub enum Format {
     Text,
     /// For programs: the object of the API (get), the story's facts (explain)
     Json,
+}
+
+/// A name becomes a part of a path: what cannot be a name is refused before anything is sent.
+fn object_name(text: &str) -> Result<String, String> {
+    let allowed =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte);
+    if text.is_empty() || text.len() > 253 || !text.bytes().all(allowed) {
+        return Err("a name has a-z, 0-9, '-' and '.' only".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn options_may_stand_on_either_side_of_the_verb() {
+        for line in [
+            "x -n shop get intent",
+            "x get intent -n shop",
+            "x get -n shop intent",
+        ] {
+            let args = Args::try_parse_from(line.split(' ')).unwrap();
+            assert_eq!(args.connection.namespace.as_deref(), Some("shop"), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_name_never_becomes_a_path() {
+        for name in ["a/b", "..%2f", "Intent", "a b", ""] {
+            assert!(
+                Args::try_parse_from(["x", "explain", name]).is_err(),
+                "{name:?}"
+            );
+            assert!(
+                Args::try_parse_from(["x", "get", "-n", name]).is_err(),
+                "{name:?}"
+            );
+        }
+    }
 }

@@ -2,7 +2,6 @@
 
 use futures::{StreamExt, pin_mut};
 use jiff::Timestamp;
-use kube::ResourceExt;
 use kube::core::{ObjectList, TypeMeta};
 use kube::runtime::watcher::Event;
 use smallfleet_crds::SmallModel;
@@ -27,7 +26,7 @@ pub async fn run(connection: &Connection, get: &Get) -> Result<(), CliError> {
 
 async fn show_one(cluster: &Cluster, name: &str, format: Format) -> Result<(), CliError> {
     let mut model = cluster.get(name).await?;
-    model.managed_fields_mut().clear();
+    model.metadata.managed_fields = None;
     match format {
         Format::Json => output::json(&model),
         Format::Text => output::text(&live::render(&model, Timestamp::now())),
@@ -37,9 +36,9 @@ async fn show_one(cluster: &Cluster, name: &str, format: Format) -> Result<(), C
 async fn show_all(cluster: &Cluster, get: &Get) -> Result<(), CliError> {
     let mut models = cluster.list(get.all_namespaces).await?;
     if get.output == Format::Json {
-        models
-            .iter_mut()
-            .for_each(|model| model.managed_fields_mut().clear());
+        for model in &mut models {
+            model.metadata.managed_fields = None;
+        }
         return output::json(&ObjectList {
             types: TypeMeta::list::<SmallModel>(),
             metadata: k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta::default(),
