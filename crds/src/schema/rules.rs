@@ -231,6 +231,11 @@ fn label_value() -> Schema {
     )
 }
 
+fn described(what: &str, mut schema: Schema) -> Schema {
+    schema.insert("description".to_owned(), what.into());
+    schema
+}
+
 fn map_of(value: &Schema, rules: &[Value]) -> Schema {
     json_schema!({
         "type": "object",
@@ -255,23 +260,16 @@ pub(crate) fn node_selector(_: &mut SchemaGenerator) -> Schema {
 // ---- placement: the shapes of Kubernetes, with bounds
 
 pub(crate) fn node_affinity(_: &mut SchemaGenerator) -> Schema {
-    let requirements = |what: &str| {
-        json!({
-            "type": "array",
-            "description": what,
-            "maxItems": 16,
-            "items": node_requirement()
-        })
-    };
+    let requirements = |what: &str, one: Value| json!({"type": "array", "description": what, "maxItems": 16, "items": one});
     json_schema!({
         "type": "array",
-        "maxItems": 16,
+        "maxItems": 8,
         "items": {
             "type": "object",
             "description": "One term; a node must fulfil all of its requirements.",
             "properties": {
-                "matchExpressions": requirements("Requirements on the node's labels."),
-                "matchFields": requirements("Requirements on the node's fields (metadata.name).")
+                "matchExpressions": requirements("Requirements on the node's labels.", label_requirement()),
+                "matchFields": requirements("Requirements on the node's name.", name_requirement())
             },
             "x-kubernetes-validations": [rule(
                 "has(self.matchExpressions) && self.matchExpressions.size() > 0 || has(self.matchFields) && self.matchFields.size() > 0",
@@ -281,28 +279,72 @@ pub(crate) fn node_affinity(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-fn node_requirement() -> Value {
+fn label_requirement() -> Value {
     json!({
         "type": "object",
-        "description": "One requirement.",
+        "description": "One requirement on a label.",
         "required": ["key", "operator"],
         "properties": {
-            "key": {"type": "string", "description": "Label key, or metadata.name.", "minLength": 1, "maxLength": LABEL_KEY_MAX_LENGTH},
+            "key": label_key("Label key."),
             "operator": {
                 "type": "string",
-                "description": "How the node's value relates to values.",
+                "description": "How the label's value relates to values.",
                 "enum": ["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"]
             },
             "values": {
                 "type": "array",
                 "description": "Values for In and NotIn, one integer for Gt and Lt, none for Exists and DoesNotExist.",
-                "maxItems": 256,
-                "items": {"type": "string", "maxLength": SUBDOMAIN_MAX_LENGTH}
+                "maxItems": 64,
+                "items": label_value()
             }
         },
+        "x-kubernetes-validations": [
+            rule(
+                "self.operator in ['Exists', 'DoesNotExist'] ? !has(self.values) || self.values.size() == 0 : has(self.values) && (self.operator in ['In', 'NotIn'] ? self.values.size() > 0 : self.values.size() == 1)",
+                "In and NotIn need values, Gt and Lt exactly one, Exists and DoesNotExist none",
+            ),
+            rule(
+                "!(self.operator in ['Gt', 'Lt']) || !has(self.values) || self.values.all(value, value.matches('^[0-9]+$'))",
+                "Gt and Lt compare integers: write a value such as \"4\"",
+            )
+        ]
+    })
+}
+
+fn name_requirement() -> Value {
+    json!({
+        "type": "object",
+        "description": "One requirement on the name.",
+        "required": ["key", "operator", "values"],
+        "properties": {
+            "key": {"type": "string", "description": "The only field that there is.", "enum": ["metadata.name"]},
+            "operator": {
+                "type": "string",
+                "description": "Whether the node has this name, or any other.",
+                "enum": ["In", "NotIn"]
+            },
+            "values": {
+                "type": "array",
+                "description": "The node's name; Kubernetes takes exactly one here.",
+                "minItems": 1,
+                "maxItems": 1,
+                "items": text(SUBDOMAIN_MAX_LENGTH, &[rule(
+                    "!format.dns1123Subdomain().validate(self).hasValue()",
+                    "write the name of a node",
+                )])
+            }
+        }
+    })
+}
+
+fn label_key(what: &str) -> Value {
+    json!({
+        "type": "string",
+        "description": what,
+        "maxLength": LABEL_KEY_MAX_LENGTH,
         "x-kubernetes-validations": [rule(
-            "self.operator in ['Exists', 'DoesNotExist'] ? !has(self.values) || self.values.size() == 0 : has(self.values) && (self.operator in ['In', 'NotIn'] ? self.values.size() > 0 : self.values.size() == 1)",
-            "In and NotIn need values, Gt and Lt exactly one, Exists and DoesNotExist none",
+            "!format.qualifiedName().validate(self).hasValue()",
+            "write a label key: [prefix/]name, the name of at most 63 letters, digits, '-', '_' and '.'",
         )]
     })
 }
@@ -315,13 +357,13 @@ pub(crate) fn tolerations(_: &mut SchemaGenerator) -> Schema {
             "type": "object",
             "description": "A taint that the pods tolerate.",
             "properties": {
-                "key": {"type": "string", "description": "Key of the taint. Left out: every taint, with operator Exists.", "maxLength": LABEL_KEY_MAX_LENGTH},
+                "key": label_key("Key of the taint. Left out: every taint, with operator Exists."),
                 "operator": {
                     "type": "string",
                     "description": "Equal (also when left out): the taint has this value. Exists: whatever its value.",
                     "enum": ["Equal", "Exists"]
                 },
-                "value": {"type": "string", "description": "Value of the taint.", "maxLength": LABEL_VALUE_MAX_LENGTH},
+                "value": described("Value of the taint.", label_value()),
                 "effect": {
                     "type": "string",
                     "description": "Effect of the taint. Left out: all effects.",
@@ -335,7 +377,7 @@ pub(crate) fn tolerations(_: &mut SchemaGenerator) -> Schema {
             },
             "x-kubernetes-validations": [
                 rule(
-                    "has(self.key) && self.key != '' || has(self.operator) && self.operator == 'Exists'",
+                    "has(self.key) || has(self.operator) && self.operator == 'Exists'",
                     "a toleration without key needs operator: Exists (it tolerates every taint)",
                 ),
                 rule(
