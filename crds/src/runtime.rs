@@ -11,8 +11,8 @@ use crate::schema::rules;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Runtime {
-    /// Image of router and engine. Empty: the operator's default at creation time, then pinned.
-    #[schemars(length(max = 512))]
+    /// Image of router and engine, by digest. Empty: the operator's default at creation time, then pinned.
+    #[schemars(schema_with = "rules::image_digest_or_empty")]
     pub image: String,
     /// Resources of the engine, which holds the model; the router's are fixed.
     pub resources: Resources,

@@ -124,6 +124,16 @@ pub(crate) fn image_digest(_: &mut SchemaGenerator) -> Schema {
     )
 }
 
+pub(crate) fn image_digest_or_empty(_: &mut SchemaGenerator) -> Schema {
+    text(
+        512,
+        &[rule(
+            r"self == '' || self.matches('^[^@\\s]+@sha256:[a-f0-9]{64}$')",
+            "name the image by digest, registry/name@sha256:<64 hex digits>, or leave it out for the operator's default",
+        )],
+    )
+}
+
 pub(crate) fn service_account(_: &mut SchemaGenerator) -> Schema {
     text(
         SUBDOMAIN_MAX_LENGTH,
