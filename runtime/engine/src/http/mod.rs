@@ -1,0 +1,126 @@
+//! The public protocols: paths, and what is common to all requests.
+
+mod body;
+mod error;
+mod exchange;
+mod openai;
+mod ready;
+mod simple;
+mod v2;
+
+use std::num::NonZeroUsize;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderName, HeaderValue};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+
+use crate::config::{Config, Task};
+use crate::metrics::{Endpoint, Metrics};
+use crate::work::{Admission, Loaded};
+
+pub use error::ApiError;
+
+const REVISION_HEADER: HeaderName = HeaderName::from_static("x-smallfleet-revision");
+const CONFIDENCE_HEADER: HeaderName = HeaderName::from_static("x-smallfleet-confidence");
+const TRUNCATED_HEADER: HeaderName = HeaderName::from_static("x-smallfleet-truncated");
+
+/// What every handler knows.
+#[derive(Debug)]
+pub struct App {
+    pub model_name: String,
+    pub revision: String,
+    revision_header: HeaderValue,
+    pub task: Task,
+    pub max_request: Duration,
+    /// Seconds since 1970, for the list of models.
+    pub started_at_seconds: u64,
+    pub admission: Admission,
+    pub metrics: Arc<Metrics>,
+    /// Set once, when the model is ready.
+    loaded: OnceLock<Loaded>,
+}
+
+impl App {
+    /// `None` where the revision cannot be a header's value.
+    pub fn new(config: &Config, metrics: Arc<Metrics>) -> Option<Self> {
+        let concurrent: NonZeroUsize = config.max_concurrent_requests;
+        Some(Self {
+            model_name: config.model_name.clone(),
+            revision: config.revision.clone(),
+            revision_header: HeaderValue::from_str(&config.revision).ok()?,
+            task: config.task,
+            max_request: config.max_request(),
+            started_at_seconds: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default()
+                .as_secs(),
+            admission: Admission::new(concurrent, config.max_queued_requests),
+            metrics,
+            loaded: OnceLock::new(),
+        })
+    }
+
+    /// Opens the gate for requests; a second model is not taken.
+    pub fn set_loaded(&self, loaded: Loaded) {
+        let _ = self.loaded.set(loaded);
+    }
+
+    pub fn loaded(&self) -> Result<&Loaded, ApiError> {
+        self.loaded.get().ok_or(ApiError::Starting)
+    }
+
+    /// Whether requests can be expected to succeed: loaded, and the model not stuck in one run.
+    pub fn is_ready(&self) -> Result<(), ApiError> {
+        let run = self.loaded()?.progress.current_run();
+        if run > self.max_request {
+            Err(ApiError::Stuck {
+                seconds: run.as_secs(),
+            })
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// All endpoints of the engine.
+pub fn router(app: Arc<App>) -> Router {
+    Router::new()
+        .merge(ready::routes())
+        .merge(openai::routes())
+        .merge(simple::routes())
+        .merge(v2::routes())
+        .fallback(not_found)
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), finish))
+        .with_state(app)
+}
+
+async fn not_found(State(app): State<Arc<App>>, request: Request) -> ApiError {
+    let path = request.uri().path();
+    ApiError::NotFound(format!(
+        "there is nothing at {path}; model {} answers POST /v1/classify and POST /v2/models/{}/infer",
+        app.model_name, app.model_name
+    ))
+}
+
+/// Counts the answer and puts the revision on it.
+async fn finish(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+    let endpoint = Endpoint::of(request.uri().path());
+    request.extensions_mut().insert(Arrival(Instant::now()));
+    let mut response = next.run(request).await;
+    app.metrics.count(endpoint, response.status());
+    response
+        .headers_mut()
+        .insert(REVISION_HEADER, app.revision_header.clone());
+    response
+}
+
+/// When a request's head was complete: its deadline counts from here.
+#[derive(Debug, Clone, Copy)]
+struct Arrival(Instant);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,36 @@
+//! `/healthz`, `/readyz`, `/metrics`: for the kubelet, the routers and Prometheus.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+
+use super::{ApiError, App};
+
+pub fn routes() -> Router<Arc<App>> {
+    let only_get = || async { ApiError::Method { allowed: "GET" } };
+    Router::new()
+        // Answers as long as the event loop turns: a model that fails must not be restarted for it.
+        .route("/healthz", get(async || "ok\n").fallback(only_get))
+        .route("/readyz", get(readyz).fallback(only_get))
+        .route("/metrics", get(metrics).fallback(only_get))
+}
+
+async fn readyz(State(app): State<Arc<App>>) -> Result<&'static str, ApiError> {
+    app.is_ready().map(|()| "ok\n")
+}
+
+async fn metrics(State(app): State<Arc<App>>) -> Response {
+    match app
+        .metrics
+        .render(app.admission.waiting(), app.is_ready().is_ok())
+    {
+        Ok(text) => ([(CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
+        Err(error) => {
+            ApiError::Model(format!("the metrics cannot be written: {error}")).into_response()
+        }
+    }
+}

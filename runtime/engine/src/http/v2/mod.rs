@@ -1,0 +1,119 @@
+//! The Open Inference Protocol, version 2, REST form (github.com/kserve/open-inference-protocol): one BYTES tensor `text` in,
+//! `label`, `score` and `scores` out.
+
+mod message;
+
+use std::sync::Arc;
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
+use axum::http::Uri;
+use axum::response::Response;
+use axum::routing::{any, get, post};
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::error::V2Error;
+use super::exchange::exchange;
+use super::{ApiError, App};
+
+pub fn routes() -> Router<Arc<App>> {
+    let only_get = || async { V2Error(ApiError::Method { allowed: "GET" }) };
+    let only_post = || async { V2Error(ApiError::Method { allowed: "POST" }) };
+    let mut router = Router::new()
+        .route("/v2", get(server).fallback(only_get))
+        .route(
+            "/v2/health/live",
+            get(async || Json(json!({"live": true}))).fallback(only_get),
+        )
+        .route("/v2/health/ready", get(ready).fallback(only_get))
+        .route("/v2/{*rest}", any(not_found));
+    for model in ["/v2/models/{name}", "/v2/models/{name}/versions/{version}"] {
+        router = router
+            .route(model, get(metadata).fallback(only_get))
+            .route(
+                &format!("{model}/ready"),
+                get(model_ready).fallback(only_get),
+            )
+            .route(&format!("{model}/infer"), post(infer).fallback(only_post));
+    }
+    router
+}
+
+/// The model that a path names.
+#[derive(Deserialize)]
+struct Named {
+    name: String,
+    version: Option<String>,
+}
+
+type NamedPath = Result<Path<Named>, PathRejection>;
+
+/// An engine has one model in one version, its revision.
+fn check_name(app: &App, path: NamedPath) -> Result<(), ApiError> {
+    let fits = |named: &Named| {
+        named.name == app.model_name
+            && named
+                .version
+                .as_ref()
+                .is_none_or(|version| *version == app.revision)
+    };
+    if path.is_ok_and(|Path(named)| fits(&named)) {
+        return Ok(());
+    }
+    Err(ApiError::NotFound(format!(
+        "there is no such model here; this engine serves {} in version {}",
+        app.model_name, app.revision
+    )))
+}
+
+async fn server() -> Json<Value> {
+    Json(json!({"name": "smallfleet", "version": env!("CARGO_PKG_VERSION"), "extensions": []}))
+}
+
+async fn ready(State(app): State<Arc<App>>) -> Result<Json<Value>, V2Error> {
+    app.is_ready()?;
+    Ok(Json(json!({"ready": true})))
+}
+
+async fn metadata(State(app): State<Arc<App>>, path: NamedPath) -> Result<Json<Value>, V2Error> {
+    check_name(&app, path)?;
+    Ok(Json(message::metadata(
+        &app.model_name,
+        &app.revision,
+        app.loaded()?.labels.len(),
+    )))
+}
+
+async fn model_ready(State(app): State<Arc<App>>, path: NamedPath) -> Result<Json<Value>, V2Error> {
+    check_name(&app, path)?;
+    app.is_ready()?;
+    Ok(Json(json!({"name": app.model_name, "ready": true})))
+}
+
+async fn infer(
+    State(app): State<Arc<App>>,
+    path: NamedPath,
+    request: Request,
+) -> Result<Response, V2Error> {
+    check_name(&app, path)?;
+    let response = exchange(&app, request, message::parse, |asked, answer, loaded| {
+        message::render(
+            &app.model_name,
+            &app.revision,
+            asked,
+            answer,
+            &loaded.labels,
+        )
+    });
+    Ok(response.await?)
+}
+
+async fn not_found(State(app): State<Arc<App>>, uri: Uri) -> V2Error {
+    V2Error(ApiError::NotFound(format!(
+        "there is nothing at {}; call POST /v2/models/{}/infer",
+        uri.path(),
+        app.model_name
+    )))
+}
