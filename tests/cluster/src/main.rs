@@ -1,0 +1,218 @@
+//! The local cluster from the command line.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, Parser, Subcommand};
+use smallfleet_cluster::images::{self, Product};
+use smallfleet_cluster::oci::Image;
+use smallfleet_cluster::{Cluster, Layout, Progress, onnxruntime};
+
+/// A real Kubernetes of several nodes on this machine. Needs root on Linux; leaves nothing behind.
+#[derive(Parser)]
+#[command(name = "smallfleet-cluster")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Build the cluster's programs into the cache (once, about 12 minutes on two cores).
+    Build,
+    /// Start the cluster and wait until it is ready. Clears away what a crashed one has left.
+    Up {
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=9))]
+        nodes: u8,
+    },
+    /// Stop the cluster and check that nothing of it is left.
+    Down,
+    /// Show the components and the nodes.
+    Status,
+    /// Print the environment for a shell: eval "$(smallfleet-cluster env)".
+    Env,
+    /// Print the versions of everything in use.
+    Versions,
+    /// Make an image and push it to the cluster's registry.
+    #[command(subcommand)]
+    Image(ImageCommand),
+    /// Print the path of the ONNX Runtime library, fetched from PyPI where it is absent.
+    Onnxruntime,
+    /// Run a command in a node's namespaces.
+    Exec {
+        /// As in node-1.
+        node: String,
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+    },
+}
+
+#[derive(Subcommand)]
+enum ImageCommand {
+    /// The operator, from the release binary.
+    Operator(ProductImage),
+    /// The runtime, from the release binary, with the ONNX Runtime library.
+    Runtime(ProductImage),
+    /// A shell and the usual tools, for pods of tests.
+    Toolbox(Destination),
+    /// A folder's files and nothing else: a model or a data set.
+    Pack {
+        folder: PathBuf,
+        /// As name:tag.
+        reference: String,
+        /// Write an OCI layout folder here and push nothing.
+        #[arg(long)]
+        layout: Option<PathBuf>,
+    },
+}
+
+#[derive(Args)]
+struct ProductImage {
+    /// The binary; by default the one of `cargo build --release`.
+    #[arg(long)]
+    binary: Option<PathBuf>,
+    #[command(flatten)]
+    destination: Destination,
+}
+
+#[derive(Args)]
+struct Destination {
+    /// Name in the registry, as name:tag; by default smallfleet/<image>:dev.
+    #[arg(long)]
+    reference: Option<String>,
+    /// Copy the OCI layout folder here and push nothing.
+    #[arg(long)]
+    layout: Option<PathBuf>,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let layout = Layout::from_environment()?;
+    let progress = Progress::shown();
+    match arguments.command {
+        Command::Build => Ok(smallfleet_cluster::build(&layout, &progress)?),
+        Command::Up { nodes } => up(&layout, nodes, &progress),
+        Command::Down => down(&layout, &progress),
+        Command::Status => status(&layout),
+        Command::Env => env(&layout),
+        Command::Versions => {
+            smallfleet_cluster::versions()
+                .iter()
+                .for_each(|line| println!("{line}"));
+            Ok(())
+        }
+        Command::Image(command) => image(&layout, command, &progress),
+        Command::Onnxruntime => {
+            println!("{}", onnxruntime::library(&layout, &progress)?.display());
+            Ok(())
+        }
+        Command::Exec { node, command } => exec(&layout, &node, &command),
+    }
+}
+
+fn up(layout: &Layout, nodes: u8, progress: &Progress) -> Result<()> {
+    let cluster = Cluster::up(layout, nodes, progress)?;
+    progress.say(format!(
+        "up: {nodes} nodes. export KUBECONFIG={}",
+        cluster.kubeconfig().display()
+    ));
+    Ok(())
+}
+
+fn down(layout: &Layout, progress: &Progress) -> Result<()> {
+    Cluster::down(layout)?;
+    progress.say("down: nothing is left (processes, control groups, mounts, links, rules, files)");
+    Ok(())
+}
+
+fn status(layout: &Layout) -> Result<()> {
+    let cluster = Cluster::attach(layout)?;
+    println!("{}", cluster.host().describe());
+    for component in cluster.components() {
+        match cluster.pid(component) {
+            Some(pid) => println!("{component:24} runs as process {pid}"),
+            None => println!("{component:24} is stopped"),
+        }
+    }
+    print!("{}", cluster.kubectl(&["get", "nodes", "--output=wide"])?);
+    Ok(())
+}
+
+/// For `eval`. PATH is extended in the shell that evaluates it, not fixed to this process's.
+fn env(layout: &Layout) -> Result<()> {
+    let cluster = Cluster::attach(layout)?;
+    println!("export KUBECONFIG={:?}", cluster.kubeconfig());
+    println!("export PATH={:?}:\"$PATH\"", layout.bin());
+    Ok(())
+}
+
+fn image(layout: &Layout, command: ImageCommand, progress: &Progress) -> Result<()> {
+    match command {
+        ImageCommand::Operator(arguments) => {
+            product(layout, Product::Operator, arguments, progress)
+        }
+        ImageCommand::Runtime(arguments) => product(layout, Product::Runtime, arguments, progress),
+        ImageCommand::Toolbox(destination) => {
+            deliver(layout, &images::toolbox(layout)?, destination, "toolbox")
+        }
+        ImageCommand::Pack {
+            folder,
+            reference,
+            layout: Some(out),
+        } => {
+            println!("{}@{}", reference, images::pack(&folder, &out)?.digest);
+            Ok(())
+        }
+        ImageCommand::Pack {
+            folder,
+            reference,
+            layout: None,
+        } => {
+            let cluster = Cluster::attach(layout)?;
+            println!("{}", cluster.pack(&folder, &reference)?.reference());
+            Ok(())
+        }
+    }
+}
+
+fn product(
+    layout: &Layout,
+    which: Product,
+    arguments: ProductImage,
+    progress: &Progress,
+) -> Result<()> {
+    let binary = arguments.binary.unwrap_or_else(|| which.release_binary());
+    let image = images::product(layout, which, &binary, progress)?;
+    deliver(layout, &image, arguments.destination, which.name())
+}
+
+/// Pushes an image or leaves it as a folder; prints what it is called by digest.
+fn deliver(layout: &Layout, image: &Image, destination: Destination, name: &str) -> Result<()> {
+    let reference = destination
+        .reference
+        .unwrap_or_else(|| format!("smallfleet/{name}:dev"));
+    if let Some(out) = destination.layout {
+        let status = std::process::Command::new("cp")
+            .arg("-r")
+            .arg(&image.folder)
+            .arg(&out)
+            .status()?;
+        if !status.success() {
+            bail!("copying the image to {} failed", out.display());
+        }
+        println!("{reference}@{}", image.digest);
+        return Ok(());
+    }
+    let cluster = Cluster::attach(layout)?;
+    println!("{}", cluster.push(&image.folder, &reference)?.reference());
+    Ok(())
+}
+
+fn exec(layout: &Layout, node: &str, command: &[String]) -> Result<()> {
+    let cluster = Cluster::attach(layout)?;
+    let node = cluster
+        .node(node)
+        .with_context(|| format!("there is no node {node}"))?;
+    let status = node.command(&command[0])?.args(&command[1..]).status()?;
+    std::process::exit(status.code().unwrap_or(1));
+}
