@@ -14,6 +14,7 @@ use crate::command::{answers_http, output, wait_until};
 use crate::component::Component;
 use crate::error::{Error, IoContext, Result};
 use crate::host::Host;
+use crate::images::Product;
 use crate::layout::{Layout, write_file};
 use crate::node::Node;
 use crate::process::{Launch, Recorded, died};
@@ -159,14 +160,29 @@ impl Cluster {
         registry::push(&self.layout, image, name)
     }
 
-    /// Packs a folder's files into an image, pushes it as `name:tag` and keeps no copy.
-    pub fn pack(&self, folder: &Path, name: &str) -> Result<PushedImage> {
-        let cache = self.layout.cache();
-        let work = tempfile::tempdir_in(cache).at("create a folder in", cache)?;
+    /// Packs a folder's files into an image and pushes it as `name:tag`.
+    pub fn push_folder(&self, folder: &Path, name: &str) -> Result<PushedImage> {
+        let work = self.layout.scratch()?;
         self.push(
             &images::pack(folder, &work.path().join("image"))?.folder,
             name,
         )
+    }
+
+    /// Makes the image of the operator or the runtime from its release binary and pushes it as
+    /// `smallfleet/<product>:dev`.
+    pub fn push_product(&self, product: Product, progress: &Progress) -> Result<PushedImage> {
+        let (work, binary) = (self.layout.scratch()?, product.release_binary());
+        let out = work.path().join("image");
+        let image = images::product(&self.layout, product, &binary, &out, progress)?;
+        self.push(&image.folder, &format!("smallfleet/{}:dev", product.name()))
+    }
+
+    /// Pushes a shell and the usual tools as `smallfleet/toolbox:dev`, for pods of tests.
+    pub fn push_toolbox(&self) -> Result<PushedImage> {
+        let work = self.layout.scratch()?;
+        let image = images::toolbox(&work.path().join("image"))?;
+        self.push(&image.folder, "smallfleet/toolbox:dev")
     }
 
     pub fn nodes(&self) -> Vec<Node<'_>> {

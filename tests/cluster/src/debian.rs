@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::command::output;
 use crate::error::{Error, IoContext, Result};
+use crate::images::make_tmp;
 use crate::layout::{Layout, remove_tree, write_file};
 use crate::packages::apt_get;
 use crate::pins::hex;
@@ -131,6 +132,7 @@ fn unpack(packages: &[String], folder: &Path) -> Result<()> {
     }
     keep_only_copyrights(&root.join("usr/share/doc"))?;
     bundle_certificates(&root)?;
+    make_tmp(&root)?;
     write_file(&root.join("etc/passwd"), PASSWD)?;
     write_file(&root.join("etc/group"), GROUP)?;
     write_file(

@@ -44,21 +44,27 @@ pub(crate) fn launch(layout: &Layout) -> Result<Launch> {
     Ok(Launch::new(NAME, layout.program(NAME)).args(["-conf".into(), corefile]))
 }
 
-/// Names outside the cluster do not exist: nothing is forwarded, and no resolver waits.
+/// Names outside the cluster do not exist: nothing is forwarded, and no resolver waits. A block for each,
+/// since within one block CoreDNS would ask `template` before the others.
 fn corefile_text(kubeconfig: &str) -> String {
     format!(
-        ".:53 {{\n\
+        "{CLUSTER_DOMAIN}:53 in-addr.arpa:53 {{\n\
          \tbind {BRIDGE_ADDRESS}\n\
          \terrors\n\
          \tready {DNS_READY}\n\
-         \tkubernetes {CLUSTER_DOMAIN} in-addr.arpa {{\n\
+         \tkubernetes {{\n\
          \t\tkubeconfig {kubeconfig}\n\
          \t\tttl 5\n\
          \t}}\n\
+         }}\n\
+         {REGISTRY_HOST}:53 {{\n\
+         \tbind {BRIDGE_ADDRESS}\n\
          \thosts {{\n\
          \t\t{BRIDGE_ADDRESS} {REGISTRY_HOST}\n\
-         \t\tfallthrough\n\
          \t}}\n\
+         }}\n\
+         .:53 {{\n\
+         \tbind {BRIDGE_ADDRESS}\n\
          \ttemplate ANY ANY {{\n\
          \t\trcode NXDOMAIN\n\
          \t}}\n\

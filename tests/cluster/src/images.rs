@@ -1,6 +1,7 @@
 //! The images of this project, and images of any folder.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::containerd::PAUSE_IMAGE;
@@ -44,11 +45,12 @@ impl Product {
 }
 
 /// The image of the operator or the runtime: a base of Debian packages, for the runtime the ONNX Runtime
-/// library, and the binary as the entry point.
+/// library, and the binary as the entry point. Written to `out` as an OCI layout folder.
 pub fn product(
     layout: &Layout,
     product: Product,
     binary: &Path,
+    out: &Path,
     progress: &Progress,
 ) -> Result<Image> {
     if !binary.is_file() {
@@ -66,11 +68,10 @@ pub fn product(
         ..ImageConfig::default()
     };
     let mut layers = vec![Layer::of_folder(&base.root, Modes::Kept)];
+    let engine = staging()?;
     if product == Product::Runtime {
-        layers.push(Layer::of_folder(
-            onnxruntime::image_root(layout, progress)?,
-            Modes::Normal,
-        ));
+        onnxruntime::place_under(engine.path(), layout, progress)?;
+        layers.push(Layer::of_folder(engine.path(), Modes::Normal));
         let library = format!("/{}", onnxruntime::library_in_image());
         config
             .environment
@@ -83,12 +84,7 @@ pub fn product(
         &format!("{PROGRAMS}/{}", product.name()),
     )?;
     layers.push(Layer::of_folder(own.path(), Modes::Normal));
-    oci::write_image(
-        &layout.images().join(product.name()),
-        &layers,
-        &config,
-        None,
-    )
+    oci::write_image(out, &layers, &config, None)
 }
 
 fn labels(title: &str, packages: &str) -> BTreeMap<String, String> {
@@ -118,7 +114,7 @@ pub fn pack(folder: &Path, out: &Path) -> Result<Image> {
 }
 
 /// A shell and the usual tools (busybox), for pods of tests.
-pub fn toolbox(layout: &Layout) -> Result<Image> {
+pub fn toolbox(out: &Path) -> Result<Image> {
     let root = staging()?;
     place(Path::new("/bin/busybox"), root.path(), "bin/busybox")?;
     let listed = crate::command::output(std::process::Command::new("/bin/busybox").arg("--list"))?;
@@ -128,8 +124,7 @@ pub fn toolbox(layout: &Layout) -> Result<Image> {
     }
     write_file(&root.path().join("etc/passwd"), debian::PASSWD)?;
     write_file(&root.path().join("etc/group"), debian::GROUP)?;
-    let tmp = root.path().join("tmp");
-    std::fs::create_dir(&tmp).at("create", &tmp)?;
+    make_tmp(root.path())?;
     let config = ImageConfig {
         command: vec!["/bin/sh".to_owned()],
         environment: vec![("PATH".to_owned(), "/bin".to_owned())],
@@ -137,7 +132,7 @@ pub fn toolbox(layout: &Layout) -> Result<Image> {
         ..ImageConfig::default()
     };
     let layer = Layer::of_folder(root.path(), Modes::Normal);
-    oci::write_image(&layout.images().join("toolbox"), &[layer], &config, None)
+    oci::write_image(out, &[layer], &config, None)
 }
 
 /// The image of every pod's sandbox, as an archive to import.
@@ -165,6 +160,14 @@ pub(crate) fn pause_archive(layout: &Layout) -> Result<PathBuf> {
 
 fn staging() -> Result<tempfile::TempDir> {
     tempfile::tempdir().at("create a folder in", &std::env::temp_dir())
+}
+
+/// `/tmp`, for every user.
+pub(crate) fn make_tmp(root: &Path) -> Result<()> {
+    let tmp = root.join("tmp");
+    std::fs::create_dir_all(&tmp).at("create", &tmp)?;
+    let everybody = std::fs::Permissions::from_mode(0o1777);
+    std::fs::set_permissions(&tmp, everybody).at("open up", &tmp)
 }
 
 /// Copies a file to its place under a root folder.

@@ -97,9 +97,9 @@ impl Layout {
         self.run().join("nodes").join(node)
     }
 
-    /// Images made on this machine, as OCI layout folders.
-    pub fn images(&self) -> PathBuf {
-        self.cache.join("images")
+    /// A folder for work in hand, big enough for images; it goes when it is dropped.
+    pub fn scratch(&self) -> Result<tempfile::TempDir> {
+        tempfile::tempdir_in(&self.cache).at("create a folder in", &self.cache)
     }
 
     /// Held while a cluster is started or stopped, so that two of these never mix.

@@ -26,6 +26,7 @@ mod control_plane;
 mod debian;
 mod dns;
 mod error;
+mod firewall;
 mod holder;
 mod host;
 pub mod images;

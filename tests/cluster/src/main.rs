@@ -1,8 +1,8 @@
 //! The local cluster from the command line.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use smallfleet_cluster::images::{self, Product};
 use smallfleet_cluster::oci::Image;
@@ -80,7 +80,7 @@ struct Destination {
     /// Name in the registry, as name:tag; by default smallfleet/<image>:dev.
     #[arg(long)]
     reference: Option<String>,
-    /// Copy the OCI layout folder here and push nothing.
+    /// Write an OCI layout folder here and push nothing.
     #[arg(long)]
     layout: Option<PathBuf>,
 }
@@ -152,25 +152,22 @@ fn image(layout: &Layout, command: ImageCommand, progress: &Progress) -> Result<
             product(layout, Product::Operator, arguments, progress)
         }
         ImageCommand::Runtime(arguments) => product(layout, Product::Runtime, arguments, progress),
-        ImageCommand::Toolbox(destination) => {
-            deliver(layout, &images::toolbox(layout)?, destination, "toolbox")
-        }
+        ImageCommand::Toolbox(destination) => deliver(
+            layout,
+            destination,
+            "smallfleet/toolbox:dev",
+            images::toolbox,
+        ),
         ImageCommand::Pack {
             folder,
             reference,
-            layout: Some(out),
+            layout: out,
         } => {
-            println!("{}@{}", reference, images::pack(&folder, &out)?.digest);
-            Ok(())
-        }
-        ImageCommand::Pack {
-            folder,
-            reference,
-            layout: None,
-        } => {
-            let cluster = Cluster::attach(layout)?;
-            println!("{}", cluster.pack(&folder, &reference)?.reference());
-            Ok(())
+            let destination = Destination {
+                reference: Some(reference),
+                layout: out,
+            };
+            deliver(layout, destination, "", |out| images::pack(&folder, out))
         }
     }
 }
@@ -182,28 +179,29 @@ fn product(
     progress: &Progress,
 ) -> Result<()> {
     let binary = arguments.binary.unwrap_or_else(|| which.release_binary());
-    let image = images::product(layout, which, &binary, progress)?;
-    deliver(layout, &image, arguments.destination, which.name())
+    let reference = format!("smallfleet/{}:dev", which.name());
+    deliver(layout, arguments.destination, &reference, |out| {
+        images::product(layout, which, &binary, out, progress)
+    })
 }
 
-/// Pushes an image or leaves it as a folder; prints what it is called by digest.
-fn deliver(layout: &Layout, image: &Image, destination: Destination, name: &str) -> Result<()> {
+/// Makes an image where it was asked for, or pushes it; prints what it is called by digest.
+fn deliver(
+    layout: &Layout,
+    destination: Destination,
+    usual_reference: &str,
+    make: impl FnOnce(&Path) -> smallfleet_cluster::Result<Image>,
+) -> Result<()> {
     let reference = destination
         .reference
-        .unwrap_or_else(|| format!("smallfleet/{name}:dev"));
+        .unwrap_or_else(|| usual_reference.to_owned());
     if let Some(out) = destination.layout {
-        let status = std::process::Command::new("cp")
-            .arg("-r")
-            .arg(&image.folder)
-            .arg(&out)
-            .status()?;
-        if !status.success() {
-            bail!("copying the image to {} failed", out.display());
-        }
-        println!("{reference}@{}", image.digest);
+        println!("{reference}@{}", make(&out)?.digest);
         return Ok(());
     }
     let cluster = Cluster::attach(layout)?;
+    let work = layout.scratch()?;
+    let image = make(&work.path().join("image"))?;
     println!("{}", cluster.push(&image.folder, &reference)?.reference());
     Ok(())
 }

@@ -6,25 +6,11 @@ use std::process::Command;
 use crate::address::{BRIDGE, BRIDGE_ADDRESS, BRIDGE_PREFIX, NODES_MAX, NodeId, SERVICE_NETWORK};
 use crate::command::{on_path, output, output_with_input};
 use crate::error::Result;
+use crate::firewall;
 use crate::host::Host;
 
 /// nftables table of ours in the root namespace.
 const TABLE: &str = "smallfleet-cluster";
-
-/// The rule that lets bridged frames pass where the host's firewall would see and drop them.
-const ACCEPT: [&str; 11] = [
-    "FORWARD",
-    "-i",
-    BRIDGE,
-    "-o",
-    BRIDGE,
-    "-m",
-    "comment",
-    "--comment",
-    TABLE,
-    "-j",
-    "ACCEPT",
-];
 
 /// Makes the bridge and the rules.
 pub(crate) fn make_bridge(host: &Host, nodes: impl Iterator<Item = NodeId>) -> Result<()> {
@@ -42,7 +28,7 @@ pub(crate) fn make_bridge(host: &Host, nodes: impl Iterator<Item = NodeId>) -> R
     output_with_input(Command::new("ip").args(["-batch", "-"]), &batch)?;
     keep_inside()?;
     if host.bridge_passes_iptables {
-        output(Command::new("iptables").args(["--wait", "-I"]).args(ACCEPT))?;
+        firewall::let_bridge_pass()?;
     }
     Ok(())
 }
@@ -107,10 +93,7 @@ pub(crate) fn remove() -> Result<()> {
     if table_is_there() {
         output(Command::new("nft").args(["delete", "table", "inet", TABLE]))?;
     }
-    while accept_rule_is_there() {
-        output(Command::new("iptables").args(["--wait", "-D"]).args(ACCEPT))?;
-    }
-    Ok(())
+    firewall::remove_rules()
 }
 
 /// Links that are not there are no error: a cable goes away on its own, a moment after the last process
@@ -130,9 +113,7 @@ pub(crate) fn left() -> Vec<String> {
     if table_is_there() {
         left.push(format!("nftables table inet {TABLE}"));
     }
-    if accept_rule_is_there() {
-        left.push(format!("iptables rule {}", ACCEPT.join(" ")));
-    }
+    left.extend(firewall::left());
     left
 }
 
@@ -145,9 +126,4 @@ fn links_left() -> Vec<String> {
 
 fn table_is_there() -> bool {
     on_path("nft") && output(Command::new("nft").args(["list", "table", "inet", TABLE])).is_ok()
-}
-
-fn accept_rule_is_there() -> bool {
-    on_path("iptables")
-        && output(Command::new("iptables").args(["--wait", "-C"]).args(ACCEPT)).is_ok()
 }

@@ -61,6 +61,7 @@ pub fn write_image(
     config: &ImageConfig,
     name: Option<&str>,
 ) -> Result<Image> {
+    require_replaceable(folder)?;
     remove_tree(folder)?;
     let blobs = folder.join("blobs/sha256");
     std::fs::create_dir_all(&blobs).at("create", &blobs)?;
@@ -93,6 +94,22 @@ pub fn write_image(
         folder: folder.to_owned(),
         digest: manifest.digest,
     })
+}
+
+/// A mistyped path must not cost anybody a folder of other things.
+fn require_replaceable(folder: &Path) -> Result<()> {
+    let is_empty = |folder: &Path| {
+        folder
+            .read_dir()
+            .is_ok_and(|mut entries| entries.next().is_none())
+    };
+    if !folder.exists() || folder.join("oci-layout").is_file() || is_empty(folder) {
+        return Ok(());
+    }
+    Err(Error::Image(format!(
+        "{} holds something else than an image",
+        folder.display()
+    )))
 }
 
 /// Packs an OCI layout folder into one file, for `ctr images import`.
@@ -206,6 +223,15 @@ mod tests {
             image_of(first.path()).1.digest,
             image_of(second.path()).1.digest
         );
+    }
+
+    #[test]
+    fn a_folder_of_other_things_is_not_replaced() {
+        let (content, other) = (model_folder(), model_folder());
+        let layer = Layer::of_folder(content.path(), Modes::Normal);
+        let config = ImageConfig::default();
+        assert!(write_image(other.path(), &[layer], &config, None).is_err());
+        assert!(other.path().join("model.json").is_file());
     }
 
     #[test]

@@ -21,46 +21,56 @@ pub(crate) fn library_in_image() -> String {
     format!("usr/local/lib/libonnxruntime.so.{ONNXRUNTIME_VERSION}")
 }
 
-/// The library on this machine, fetched where it is absent.
+/// The library on this machine, fetched where it is absent: the unpacked wheel lies in the cache as
+/// `onnxruntime-<version>/`.
 pub fn library(layout: &Layout, progress: &Progress) -> Result<PathBuf> {
-    Ok(image_root(layout, progress)?.join(library_in_image()))
-}
-
-/// A folder that holds the library and its licences where they lie in an image.
-pub(crate) fn image_root(layout: &Layout, progress: &Progress) -> Result<PathBuf> {
     let folder = layout
         .cache()
-        .join(format!("onnxruntime-image-{ONNXRUNTIME_VERSION}"));
-    if folder.is_dir() {
-        return Ok(folder);
+        .join(format!("onnxruntime-{ONNXRUNTIME_VERSION}"));
+    let library = library_in_wheel(&folder);
+    if !library.is_file() {
+        progress.say(format!(
+            "taking onnxruntime {ONNXRUNTIME_VERSION} from PyPI"
+        ));
+        let work = layout.scratch()?;
+        let (wheel, unpacked) = (download(work.path())?, work.path().join("unpacked"));
+        let mut unzip = Command::new("python3");
+        output(
+            unzip
+                .args(["-m", "zipfile", "-e"])
+                .arg(wheel)
+                .arg(&unpacked),
+        )?;
+        require_pinned(&library_in_wheel(&unpacked))?;
+        remove_tree(&folder)?;
+        std::fs::rename(&unpacked, &folder).at("rename", &unpacked)?;
     }
-    progress.say(format!(
-        "taking onnxruntime {ONNXRUNTIME_VERSION} from PyPI"
-    ));
-    let partial = folder.with_extension("partial");
-    remove_tree(&partial)?;
-    let work = tempfile::tempdir_in(layout.cache()).at("create a folder in", layout.cache())?;
-    let wheel = download(work.path())?;
-    let unpacked = work.path().join("unpacked");
-    output(
-        Command::new("python3")
-            .args(["-m", "zipfile", "-e"])
-            .arg(wheel)
-            .arg(&unpacked),
-    )?;
-    let package = unpacked.join("onnxruntime");
-    let library = package.join(format!("capi/libonnxruntime.so.{ONNXRUNTIME_VERSION}"));
     require_pinned(&library)?;
-    place(&library, &partial, &library_in_image())?;
+    Ok(library)
+}
+
+fn library_in_wheel(folder: &Path) -> PathBuf {
+    folder.join(format!(
+        "onnxruntime/capi/libonnxruntime.so.{ONNXRUNTIME_VERSION}"
+    ))
+}
+
+/// Lays the library and its licences out under `root` as they lie in an image.
+pub(crate) fn place_under(root: &Path, layout: &Layout, progress: &Progress) -> Result<()> {
+    let library = library(layout, progress)?;
+    place(&library, root, &library_in_image())?;
+    let package = library
+        .ancestors()
+        .nth(2)
+        .expect("the library lies two folders into its package");
     for license in ["LICENSE", "ThirdPartyNotices.txt"] {
         place(
             &package.join(license),
-            &partial,
+            root,
             &format!("{LICENSES}/{license}"),
         )?;
     }
-    std::fs::rename(&partial, &folder).at("rename", &partial)?;
-    Ok(folder)
+    Ok(())
 }
 
 /// The library is the same file in the wheel of every Python version; one of them is named, so that the

@@ -12,12 +12,16 @@ use super::Blob;
 use crate::error::{Error, IoContext, Result};
 use crate::pins::hex;
 
+/// In a folder with this bit everybody writes and only the owner of a file removes it.
+const STICKY: u32 = 0o1000;
+
 /// Which access bits a layer's entries get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Modes {
     /// As they lie on the disk: for unpacked packages, whose modes are part of the package.
     Kept,
-    /// 755 for folders and programs, 644 for other files: a umask does not change the digest.
+    /// 755 for folders and programs, 644 for other files, 1777 for folders like `/tmp`: a umask does not
+    /// change the digest.
     Normal,
 }
 
@@ -132,6 +136,7 @@ impl Layer {
         let on_disk = metadata.permissions().mode() & 0o7777;
         match self.modes {
             Modes::Kept => on_disk,
+            Modes::Normal if metadata.is_dir() && on_disk & STICKY != 0 => STICKY | 0o777,
             Modes::Normal if metadata.is_dir() || metadata.is_symlink() => 0o755,
             Modes::Normal if on_disk & 0o100 != 0 => 0o755,
             Modes::Normal => 0o644,
