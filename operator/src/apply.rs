@@ -1,0 +1,407 @@
+//! Carries a Plan out: action by action, in order, stopping at the first that fails. What was reached is where the next plan starts.
+//!
+//! Every write is guarded: creations have fixed names and never adopt what is there, changes and deletions carry the uid, status
+//! and evidence carry the resourceVersion that the plan started from.
+
+use std::time::Instant;
+
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::{Client, Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use smallfleet_core::action::{Action, Event as PlannedEvent, Plan};
+use smallfleet_core::evidence::EvidenceStore;
+use smallfleet_core::render::{Owner, name};
+use smallfleet_core::world::{Slot, World};
+use smallfleet_crds::SmallModel;
+use smallfleet_crds::names::{FIELD_MANAGER, LABEL_MODEL, LABEL_VERDICT};
+use smallfleet_crds::status::SmallModelStatus;
+
+use crate::caches::controller_uid;
+use crate::error::{Error, is_conflict, is_not_found};
+use crate::metrics::Metrics;
+use crate::observe::{EVIDENCE_KEY, Memory, call};
+use crate::session::{Hub, ModelKey};
+
+/// Executes Plans.
+#[derive(Clone)]
+pub struct Applier {
+    client: Client,
+    hub: Hub,
+    recorder: Recorder,
+    metrics: Metrics,
+}
+
+impl std::fmt::Debug for Applier {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Applier")
+    }
+}
+
+/// One model under change.
+struct Target<'a> {
+    key: &'a ModelKey,
+    world: &'a World,
+    owner: Owner,
+}
+
+impl Applier {
+    /// `instance` names this replica in events.
+    #[must_use]
+    pub fn new(client: Client, hub: Hub, instance: String, metrics: Metrics) -> Self {
+        let reporter = Reporter {
+            controller: "smallfleet-operator".to_owned(),
+            instance: Some(instance),
+        };
+        Self {
+            recorder: Recorder::new(client.clone(), reporter),
+            client,
+            hub,
+            metrics,
+        }
+    }
+
+    /// Carries out all actions.
+    ///
+    /// # Errors
+    /// At the first action that fails; the rest is left to the next plan.
+    pub async fn apply(
+        &self,
+        key: &ModelKey,
+        world: &World,
+        plan: Plan,
+        memory: &mut Memory,
+    ) -> Result<(), Error> {
+        let target = Target {
+            key,
+            world,
+            owner: Owner::of(&world.model),
+        };
+        for action in plan.actions {
+            let kind = kind(&action);
+            tracing::debug!(namespace = key.0, model = key.1, kind, "action");
+            self.execute(&target, action, memory).await?;
+            self.metrics.action(kind);
+        }
+        Ok(())
+    }
+
+    async fn execute(
+        &self,
+        target: &Target<'_>,
+        action: Action,
+        memory: &mut Memory,
+    ) -> Result<(), Error> {
+        match action {
+            Action::Cut { rollout } => self.hub.cut(target.key, &rollout),
+            Action::PersistStatus(status) => {
+                self.persist_status(target, &status).await?;
+                memory.numbers = Some(Instant::now());
+            }
+            Action::SaveEvidence {
+                store,
+                resource_version,
+            } => {
+                self.save_evidence(target, &store, resource_version).await?;
+                self.hub.stored(target.key, &store);
+                memory.numbers = Some(Instant::now());
+            }
+            Action::CreateRevision(revision) => {
+                self.create(target, "create a ControllerRevision", &*revision)
+                    .await?
+            }
+            Action::LabelRevision { name, uid, verdict } => {
+                self.label_revision(target, &name, &uid, verdict.as_str())
+                    .await?;
+            }
+            Action::DeleteRevision { name, uid } => {
+                self.delete::<ControllerRevision>(
+                    target,
+                    "delete a ControllerRevision",
+                    &name,
+                    uid,
+                )
+                .await?;
+            }
+            Action::ApplyDaemonSet(object) => {
+                let uid = uid_of(&target.world.daemon_set, |view| &view.uid);
+                self.apply_object::<DaemonSet>(target, "apply the DaemonSet", *object, uid)
+                    .await?;
+            }
+            Action::ApplyService(object) => {
+                let uid = uid_of(&target.world.service, |view| &view.uid);
+                self.apply_object::<Service>(target, "apply the Service", *object, uid)
+                    .await?;
+            }
+            Action::ApplySessionConfig(object) => {
+                let uid = uid_of(&target.world.session_config, |view| &view.uid);
+                self.apply_object::<ConfigMap>(
+                    target,
+                    "apply the session's ConfigMap",
+                    *object,
+                    uid,
+                )
+                .await?;
+            }
+            Action::CreatePod(pod) => self.create(target, "create a pod", &*pod).await?,
+            Action::DeletePod { name, uid } => {
+                self.delete::<Pod>(target, "delete a pod", &name, uid)
+                    .await?
+            }
+            Action::Emit(event) => self.emit(target, event).await,
+        }
+        Ok(())
+    }
+
+    fn api<K>(&self, target: &Target<'_>) -> Api<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+    {
+        Api::namespaced(self.client.clone(), &target.key.0)
+    }
+
+    /// Server-side apply with the resourceVersion that the plan saw: a status that changed meanwhile is a conflict.
+    async fn persist_status(
+        &self,
+        target: &Target<'_>,
+        status: &SmallModelStatus,
+    ) -> Result<(), Error> {
+        let patch = json!({
+            "apiVersion": SmallModel::api_version(&()),
+            "kind": SmallModel::kind(&()),
+            "metadata": {
+                "name": target.key.1,
+                "uid": target.owner.uid,
+                "resourceVersion": target.world.model.resource_version(),
+            },
+            "status": status,
+        });
+        let models: Api<SmallModel> = self.api(target);
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        let patch = Patch::Apply(patch);
+        call(
+            "write the status",
+            models.patch_status(&target.key.1, &params, &patch),
+        )
+        .await
+        .map(drop)
+    }
+
+    async fn save_evidence(
+        &self,
+        target: &Target<'_>,
+        store: &EvidenceStore,
+        resource_version: Option<String>,
+    ) -> Result<(), Error> {
+        let what = "write the evidence";
+        let text = serde_json::to_string(store).map_err(|source| Error::Json { what, source })?;
+        let config_map = ConfigMap {
+            metadata: ObjectMeta {
+                name: Some(name::evidence(&target.key.1)),
+                namespace: Some(target.key.0.clone()),
+                labels: Some([(LABEL_MODEL.to_owned(), target.key.1.clone())].into()),
+                owner_references: target
+                    .world
+                    .model
+                    .controller_owner_ref(&())
+                    .map(|owner| vec![owner]),
+                resource_version: resource_version.clone(),
+                ..ObjectMeta::default()
+            },
+            data: Some([(EVIDENCE_KEY.to_owned(), text)].into()),
+            ..ConfigMap::default()
+        };
+        let api: Api<ConfigMap> = self.api(target);
+        match resource_version {
+            Some(_) => call(
+                what,
+                api.replace(&config_map.name_any(), &post(), &config_map),
+            )
+            .await
+            .map(drop),
+            None => call(what, api.create(&post(), &config_map)).await.map(drop),
+        }
+    }
+
+    /// POST under a fixed name. One that is there already is ours from an earlier try, or a stranger's and left alone.
+    async fn create<K>(
+        &self,
+        target: &Target<'_>,
+        what: &'static str,
+        object: &K,
+    ) -> Result<(), Error>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + Serialize
+            + DeserializeOwned
+            + std::fmt::Debug,
+    {
+        let api: Api<K> = self.api(target);
+        match call(what, api.create(&post(), object)).await {
+            Err(Error::Api { source, .. }) if is_already_exists(&source) => {
+                let there = call(what, api.get_opt(&object.name_any())).await?;
+                match there {
+                    Some(there) if controller_uid(&there).as_ref() != Some(&target.owner.uid) => {
+                        Err(Error::Foreign {
+                            object: format!("{} {}", K::kind(&()), object.name_any()),
+                        })
+                    }
+                    _ => Ok(()),
+                }
+            }
+            other => other.map(drop),
+        }
+    }
+
+    async fn delete<K>(
+        &self,
+        target: &Target<'_>,
+        what: &'static str,
+        name: &str,
+        uid: String,
+    ) -> Result<(), Error>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + DeserializeOwned
+            + std::fmt::Debug,
+    {
+        let params = DeleteParams {
+            preconditions: Some(Preconditions {
+                uid: Some(uid),
+                resource_version: None,
+            }),
+            ..DeleteParams::background()
+        };
+        match call(what, self.api::<K>(target).delete(name, &params)).await {
+            // Gone, or another object under this name by now: what we meant is gone.
+            Err(Error::Api { source, .. }) if is_not_found(&source) || is_conflict(&source) => {
+                Ok(())
+            }
+            other => other.map(drop),
+        }
+    }
+
+    async fn label_revision(
+        &self,
+        target: &Target<'_>,
+        name: &str,
+        uid: &str,
+        verdict: &str,
+    ) -> Result<(), Error> {
+        let patch = json!({"metadata": {"uid": uid, "labels": {LABEL_VERDICT: verdict}}});
+        let api: Api<ControllerRevision> = self.api(target);
+        let params = PatchParams::default();
+        call(
+            "label a ControllerRevision",
+            api.patch(name, &params, &Patch::Merge(patch)),
+        )
+        .await
+        .map(drop)
+    }
+
+    /// Server-side apply. With a uid the server refuses another object under this name; a first one is created only where nothing is.
+    async fn apply_object<K>(
+        &self,
+        target: &Target<'_>,
+        what: &'static str,
+        mut object: K,
+        uid: Option<String>,
+    ) -> Result<(), Error>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + Serialize
+            + DeserializeOwned
+            + std::fmt::Debug,
+    {
+        let api: Api<K> = self.api(target);
+        let name = object.name_any();
+        let params = match uid {
+            Some(_) => PatchParams::apply(FIELD_MANAGER).force(),
+            // Not by force: where somebody was faster, their fields stand and the apply is refused.
+            None => PatchParams::apply(FIELD_MANAGER),
+        };
+        object.meta_mut().uid = uid;
+        call(what, api.patch(&name, &params, &Patch::Apply(&object)))
+            .await
+            .map(drop)
+    }
+
+    /// An event is for people: it is logged when it cannot be written, and nothing else waits for it.
+    async fn emit(&self, target: &Target<'_>, event: PlannedEvent) {
+        tracing::info!(
+            namespace = target.key.0,
+            model = target.key.1,
+            reason = event.reason,
+            warning = event.warning,
+            message = event.message,
+            "event"
+        );
+        self.metrics.event(event.reason);
+        let note = event.message.chars().take(1000).collect();
+        let published = Event {
+            type_: if event.warning {
+                EventType::Warning
+            } else {
+                EventType::Normal
+            },
+            reason: event.reason.to_owned(),
+            note: Some(note),
+            action: event.reason.to_owned(),
+            secondary: None,
+        };
+        let reference = target.world.model.object_ref(&());
+        if let Err(error) = call(
+            "write an event",
+            self.recorder.publish(&published, &reference),
+        )
+        .await
+        {
+            tracing::warn!(%error, "an event was not written");
+        }
+    }
+}
+
+fn post() -> PostParams {
+    PostParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PostParams::default()
+    }
+}
+
+fn is_already_exists(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.reason == "AlreadyExists")
+}
+
+fn uid_of<T>(slot: &Slot<T>, uid: impl Fn(&T) -> &String) -> Option<String> {
+    match slot {
+        Slot::Ours(view) => Some(uid(view).clone()),
+        Slot::Absent | Slot::Foreign(_) => None,
+    }
+}
+
+/// Label of metrics.
+const fn kind(action: &Action) -> &'static str {
+    match action {
+        Action::Cut { .. } => "cut",
+        Action::PersistStatus(_) => "persist_status",
+        Action::SaveEvidence { .. } => "save_evidence",
+        Action::CreateRevision(_) => "create_revision",
+        Action::LabelRevision { .. } => "label_revision",
+        Action::DeleteRevision { .. } => "delete_revision",
+        Action::ApplyDaemonSet(_) => "apply_daemon_set",
+        Action::ApplyService(_) => "apply_service",
+        Action::ApplySessionConfig(_) => "apply_session_config",
+        Action::CreatePod(_) => "create_pod",
+        Action::DeletePod { .. } => "delete_pod",
+        Action::Emit(_) => "event",
+    }
+}

@@ -1,0 +1,277 @@
+//! Builds the World of one SmallModel from the caches, the session hub, the leader's clocks and one quorum read.
+//!
+//! The SmallModel itself is always read from the API server, not from a cache: a plan never starts from a status that is older
+//! than our own last write. Everything else may lag: creations have fixed names, deletions carry uids, and a store is replaced
+//! with its resourceVersion, so an action from a stale view fails instead of happening twice.
+
+mod objects;
+mod pods;
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::DaemonSet;
+use k8s_openapi::api::core::v1::{ConfigMap, Node, Service};
+use kube::api::Api;
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use smallfleet_core::render::name;
+use smallfleet_core::world::{Clock, Defaults, Leader, NodeView, Role, Slot, World, clock_key};
+use smallfleet_crds::SmallModel;
+
+use crate::caches::{Caches, controller_uid, role_of};
+use crate::error::Error;
+use crate::session::{Hub, ModelKey};
+
+pub use objects::{EVIDENCE_KEY, node_view};
+
+/// Most time that one call to the API server may take.
+pub const CALL: Duration = Duration::from_secs(15);
+/// A leader that is new waits this long for the wave's routers at most.
+pub const RESUMING: Duration = Duration::from_secs(30);
+
+/// What this leader remembers of one model between two looks.
+#[derive(Clone, Debug, Default)]
+pub struct Memory {
+    key: Option<(String, Instant)>,
+    /// When numbers were last written into status or the evidence store.
+    pub numbers: Option<Instant>,
+    /// Set once enough of the wave was heard; until then the leader is resuming this model.
+    resumed: bool,
+}
+
+impl Memory {
+    fn in_state(&mut self, model: &SmallModel) -> Duration {
+        let now = clock_key(model);
+        match &self.key {
+            Some((key, since)) if *key == now => since.elapsed(),
+            _ => {
+                self.key = Some((now, Instant::now()));
+                Duration::ZERO
+            }
+        }
+    }
+
+    fn since_numbers(&self) -> Duration {
+        self.numbers.map_or(Duration::MAX, |at| at.elapsed())
+    }
+}
+
+/// Where Worlds are built from.
+#[derive(Clone, Debug)]
+pub struct Observer {
+    pub client: Client_,
+    pub caches: Caches,
+    pub hub: Hub,
+    pub defaults: Defaults,
+    /// Leader epoch, and since when.
+    pub epoch: u64,
+    pub since: Instant,
+}
+
+/// A client that may stand in a `Debug` type.
+#[derive(Clone)]
+pub struct Client_(pub Client);
+
+impl std::fmt::Debug for Client_ {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Client")
+    }
+}
+
+impl Observer {
+    /// The World now; `None` when the SmallModel is gone.
+    ///
+    /// # Errors
+    /// When the API server does not answer.
+    pub async fn observe(
+        &self,
+        key: &ModelKey,
+        memory: &mut Memory,
+    ) -> Result<Option<World>, Error> {
+        let Some(model) = self.read_model(key).await? else {
+            return Ok(None);
+        };
+        let rollout = rollout_id(&model);
+        let mut world = World {
+            revisions: objects::revisions(&Caches::of_model(&self.caches.revisions, key), &model),
+            daemon_set: self
+                .slot(
+                    &self.caches.daemon_sets,
+                    key,
+                    &key.1,
+                    &model,
+                    objects::daemon_set,
+                )
+                .await?,
+            service: self
+                .slot(
+                    &self.caches.services,
+                    key,
+                    &key.1,
+                    &model,
+                    objects::applied::<Service>,
+                )
+                .await?,
+            session_config: self
+                .slot(
+                    &self.caches.config_maps,
+                    key,
+                    &name::session_config(&key.1),
+                    &model,
+                    objects::applied::<ConfigMap>,
+                )
+                .await?,
+            evidence: self
+                .slot(
+                    &self.caches.config_maps,
+                    key,
+                    &name::evidence(&key.1),
+                    &model,
+                    objects::evidence,
+                )
+                .await?,
+            pods: Vec::new(),
+            nodes: self
+                .caches
+                .nodes
+                .state()
+                .iter()
+                .map(|node| node_view(node))
+                .collect(),
+            foreign_candidates: self.foreign_candidates(key),
+            sessions: self.hub.view(key, &rollout),
+            leader: Leader {
+                epoch: self.epoch,
+                resuming: false,
+            },
+            clock: Clock {
+                now: Timestamp::now(),
+                in_state: memory.in_state(&model),
+                since_numbers: memory.since_numbers(),
+            },
+            random: rand::random(),
+            defaults: self.defaults.clone(),
+            model,
+        };
+        world.pods = pods::views(&self.caches, key, &world);
+        self.hub
+            .retain(key, &world.pods.iter().map(|pod| pod.uid.clone()).collect());
+        world.leader.resuming = self.resuming(key, &world, memory);
+        Ok(Some(world))
+    }
+
+    async fn read_model(&self, key: &ModelKey) -> Result<Option<SmallModel>, Error> {
+        let models: Api<SmallModel> = Api::namespaced(self.client.0.clone(), &key.0);
+        call("read the SmallModel", models.get_opt(&key.1)).await
+    }
+
+    /// An object under one of our names. A cache knows only objects with our label, so an absent one is looked for by name.
+    async fn slot<K, V>(
+        &self,
+        store: &Store<K>,
+        (namespace, _): &ModelKey,
+        name: &str,
+        model: &SmallModel,
+        view: impl Fn(&K) -> V,
+    ) -> Result<Slot<V>, Error>
+    where
+        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+            + Clone
+            + DeserializeOwned
+            + std::fmt::Debug
+            + 'static,
+    {
+        let cached = store.get(&ObjectRef::new(name).within(namespace));
+        let object = match cached {
+            Some(object) => Some(object.as_ref().clone()),
+            None => {
+                let api: Api<K> = Api::namespaced(self.client.0.clone(), namespace);
+                call("look for an object by name", api.get_opt(name)).await?
+            }
+        };
+        Ok(match object {
+            None => Slot::Absent,
+            Some(object) if controller_uid(&object) == model.uid() => Slot::Ours(view(&object)),
+            Some(object) => Slot::Foreign(describe(&object)),
+        })
+    }
+
+    fn foreign_candidates(&self, key: &ModelKey) -> BTreeSet<String> {
+        let pods = self.caches.pods.state();
+        let others = pods.iter().filter(|pod| {
+            role_of(pod) != Role::Stable
+                && crate::caches::model_of(pod.as_ref()).is_some_and(|model| model != *key)
+        });
+        others
+            .map(|pod| pods::node_of(pod))
+            .filter(|node| !node.is_empty())
+            .collect()
+    }
+
+    /// True until 95 % of the wave's routers were heard by this leader, or 30 s have passed.
+    fn resuming(&self, key: &ModelKey, world: &World, memory: &mut Memory) -> bool {
+        if memory.resumed {
+            return false;
+        }
+        let wave = world
+            .model
+            .status
+            .as_ref()
+            .and_then(|status| status.rollout.as_ref());
+        let wave = wave
+            .map(|rollout| rollout.wave.as_slice())
+            .unwrap_or_default();
+        let routers: Vec<String> = world
+            .pods
+            .iter()
+            .filter(|pod| pod.role == Role::Stable && !pod.deleting && wave.contains(&pod.node))
+            .map(|pod| pod.uid.clone())
+            .collect();
+        memory.resumed = self.hub.heard_enough(key, &routers) || self.since.elapsed() >= RESUMING;
+        !memory.resumed
+    }
+}
+
+/// rolloutID in status; empty without a rollout.
+fn rollout_id(model: &SmallModel) -> String {
+    let status = model.status.as_ref();
+    status
+        .and_then(|status| status.rollout.as_ref())
+        .map(|rollout| rollout.id.clone())
+        .unwrap_or_default()
+}
+
+fn describe<K: Resource<DynamicType = ()>>(object: &K) -> String {
+    let owner = object.meta().owner_references.as_ref().and_then(|owners| {
+        owners
+            .iter()
+            .find(|owner| owner.controller == Some(true))
+            .map(|owner| format!("{} {}", owner.kind, owner.name))
+    });
+    let owner = owner.unwrap_or_else(|| "nobody we know".to_owned());
+    format!(
+        "{} {} (it belongs to {owner})",
+        K::kind(&()),
+        object.name_any()
+    )
+}
+
+/// One call with a limit.
+///
+/// # Errors
+/// As the call, or when the limit passes.
+pub async fn call<T>(
+    what: &'static str,
+    future: impl Future<Output = Result<T, kube::Error>>,
+) -> Result<T, Error> {
+    match tokio::time::timeout(CALL, future).await {
+        Ok(outcome) => outcome.map_err(|source| Error::Api { what, source }),
+        Err(_) => Err(Error::Timeout {
+            what,
+            seconds: CALL.as_secs(),
+        }),
+    }
+}
