@@ -1,0 +1,95 @@
+//! Accepts connections, and lets them end when the process must.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Duration, sleep};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, warn};
+
+use super::serve::Front;
+use super::stall::StallLimit;
+
+/// Connections at a time; more wait in the kernel's queue.
+const CONNECTIONS_MAX: usize = 1_024;
+/// Time for a request's head, and for an idle connection.
+const HEAD: Duration = Duration::from_secs(60);
+/// How long a client may leave its answer unread.
+const STALL: Duration = Duration::from_secs(30);
+/// Bytes that are read ahead, which bounds a request's head too.
+const BUFFER_MAX: usize = 64 * 1024;
+/// Pause after the kernel refuses a connection, as when files run out.
+const REFUSED: Duration = Duration::from_millis(50);
+
+/// Accepts until `closing`, then closes politely; ends when the last connection has ended.
+pub async fn serve(listener: TcpListener, front: Arc<Front>, closing: CancellationToken) {
+    let connections = TaskTracker::new();
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let accepted = tokio::select! {
+            () = closing.cancelled() => break,
+            accepted = accept(&listener, &places) => accepted,
+        };
+        if let Some((stream, place)) = accepted {
+            connections.spawn(connection(stream, place, front.clone(), closing.clone()));
+        }
+    }
+    drop(listener);
+    connections.close();
+    connections.wait().await;
+}
+
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+    let place = places.clone().acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, _)) => Some((stream, place)),
+        Err(error) => {
+            warn!(%error, "a connection was not accepted");
+            sleep(REFUSED).await;
+            None
+        }
+    }
+}
+
+async fn connection(
+    stream: TcpStream,
+    place: OwnedSemaphorePermit,
+    front: Arc<Front>,
+    closing: CancellationToken,
+) {
+    if let Err(error) = stream.set_nodelay(true) {
+        debug!(%error, "a connection ended before it began");
+        return;
+    }
+    let io = TokioIo::new(StallLimit::new(stream, STALL));
+    let service = service_fn(|request| {
+        let front = front.clone();
+        async move { Ok::<_, Infallible>(front.answer(request).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD)
+        .max_buf_size(BUFFER_MAX)
+        .serve_connection(io, service);
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = closing.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        debug!(%error, "a connection broke");
+    }
+    drop(place);
+}
