@@ -10,7 +10,7 @@ PYTHON ?= python3
 
 # Evaluated where they are used: the folder exists only after `make models`.
 MODELS = $(shell $(PYTHON) tests/models/build.py --where)
-ORT = $(SMALLFLEET_CACHE)/onnxruntime-1.31.1/onnxruntime/capi/libonnxruntime.so.1.31.1
+ORT = $(shell $(CLUSTER) onnxruntime)
 WITH_LAB = SMALLFLEET_MODELS=$(MODELS) ORT_DYLIB_PATH=$(ORT)
 
 .DEFAULT_GOAL := help
@@ -51,7 +51,7 @@ lint:
 	cargo fmt --check
 	cargo clippy --release --locked --workspace --all-targets --all-features -- -D warnings
 
-unit: models ## Unit, golden and property tests
+unit: build models ## Unit, golden and property tests
 	$(WITH_LAB) cargo test --release --locked --workspace
 
 e2e: cluster-build models ## The end-to-end suite on the local cluster

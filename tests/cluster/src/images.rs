@@ -22,6 +22,8 @@ const PROGRAMS: &str = "usr/local/bin";
 pub enum Product {
     Operator,
     Runtime,
+    /// The load program of the demo and the suite.
+    Load,
 }
 
 impl Product {
@@ -30,6 +32,7 @@ impl Product {
         match self {
             Self::Operator => "smallfleet-operator",
             Self::Runtime => "smallfleet-runtime",
+            Self::Load => "smallfleet-load",
         }
     }
 

@@ -53,6 +53,8 @@ enum ImageCommand {
     Operator(ProductImage),
     /// The runtime, from the release binary, with the ONNX Runtime library.
     Runtime(ProductImage),
+    /// The load program, from the release binary.
+    Load(ProductImage),
     /// A shell and the usual tools, for pods of tests.
     Toolbox(Destination),
     /// A folder's files and nothing else: a model or a data set.
@@ -152,6 +154,7 @@ fn image(layout: &Layout, command: ImageCommand, progress: &Progress) -> Result<
             product(layout, Product::Operator, arguments, progress)
         }
         ImageCommand::Runtime(arguments) => product(layout, Product::Runtime, arguments, progress),
+        ImageCommand::Load(arguments) => product(layout, Product::Load, arguments, progress),
         ImageCommand::Toolbox(destination) => deliver(
             layout,
             destination,

@@ -19,6 +19,8 @@ pub struct App {
     pub model: String,
     pub fleet: Fleet,
     pub image: String,
+    /// Image with `requests.jsonl`, mounted as a volume.
+    pub requests: String,
     /// Requests a second from each node.
     pub rate: f64,
 }
@@ -33,11 +35,13 @@ impl App {
             "image": self.image,
             "env": [
                 {"name": "LOAD_URL", "value": format!("http://{}.{}.svc/v1/classify", self.model, self.fleet.namespace)},
+                {"name": "LOAD_REQUESTS", "value": "/requests/requests.jsonl"},
                 {"name": "LOAD_RATE", "value": self.rate.to_string()},
                 {"name": "NODE_NAME", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
             ],
             "resources": {"requests": {"cpu": "20m", "memory": "64Mi"}},
             "readinessProbe": {"httpGet": {"path": "/records?from=100000000", "port": STATS_PORT}, "periodSeconds": 1},
+            "volumeMounts": [{"name": "requests", "mountPath": "/requests", "readOnly": true}],
             "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
         });
         json!({
@@ -53,6 +57,7 @@ impl App {
                         "terminationGracePeriodSeconds": 1,
                         "securityContext": {"runAsNonRoot": true, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
                         "containers": [container],
+                        "volumes": [{"name": "requests", "image": {"reference": self.requests}}],
                     },
                 },
             },

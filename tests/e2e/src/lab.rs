@@ -97,22 +97,23 @@ impl Lab {
     /// # Errors
     /// When a folder or binary is missing or the registry does not answer.
     pub fn push_images(&mut self) -> Result<()> {
-        for name in ["operator", "runtime"] {
+        for name in ["operator", "runtime", "load"] {
             let reference = self.cluster(&["image", name])?;
             self.images.insert(name.to_owned(), reference);
         }
-        let load = format!(
-            "{}:/usr/local/bin/smallfleet-load",
-            self.binaries.join("smallfleet-load").display()
-        );
-        let requests = format!(
-            "{}:/requests.jsonl",
-            self.models.join("requests.jsonl").display()
-        );
-        let app = self.cluster(&[
-            "image", "app", "--name", "load", "--file", &load, "--file", &requests,
+        let requests = tempfile::tempdir()?;
+        std::fs::copy(
+            self.models.join("requests.jsonl"),
+            requests.path().join("requests.jsonl"),
+        )
+        .context("the models' requests.jsonl: run `make models`")?;
+        let reference = self.cluster(&[
+            "image",
+            "pack",
+            &requests.path().to_string_lossy(),
+            "smallfleet/requests:dev",
         ])?;
-        self.images.insert("load".to_owned(), app);
+        self.images.insert("requests".to_owned(), reference);
         for folder in self.model_folders()? {
             let name = folder
                 .strip_prefix(&self.models)
@@ -123,7 +124,7 @@ impl Lab {
                 "image",
                 "pack",
                 &folder.to_string_lossy(),
-                &format!("models/{name}"),
+                &format!("models/{name}:dev"),
             ])?;
             self.images.insert(name, reference);
         }

@@ -80,6 +80,7 @@ async fn serve(story: &mut Story, lab: &Lab, fleet: &Fleet) -> Result<App> {
         model: MODEL.to_owned(),
         fleet: fleet.clone(),
         image: lab.image("load").to_owned(),
+        requests: lab.image("requests").to_owned(),
         rate: RATE,
     };
     application.start(&lab.shell, NODES).await?;

@@ -109,6 +109,7 @@ impl World {
             model: self.model.clone(),
             fleet: self.fleet.clone(),
             image: self.lab.image("load").to_owned(),
+            requests: self.lab.image("requests").to_owned(),
             rate: self.rate,
         };
         application.start(&self.lab.shell, NODES).await?;
