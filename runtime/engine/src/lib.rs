@@ -19,5 +19,5 @@ mod work;
 
 pub use config::{Config, Task};
 pub use node::node_class;
-pub use run::{EngineError, run};
+pub use run::{Engine, EngineError, run};
 pub use state::{EngineState, Failure, FailureReason, Phase, STATE_FILE, StateError};

@@ -1,5 +1,6 @@
 //! The life of an engine: say that it starts, serve, load, say that it is ready - or why it cannot be.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -54,44 +55,92 @@ pub async fn run(
     config: Config,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), EngineError> {
-    let identity = Identity::generate()?;
-    let reporter = Reporter::new(&config, &identity);
-    reporter.say(Phase::Starting)?;
-    let metrics = Arc::new(Metrics::new()?);
-    let app = App::new(&config, Arc::clone(&metrics))
-        .ok_or_else(|| EngineError::Revision(config.revision.clone()))?;
-    let app = Arc::new(app);
-    let listener =
-        TcpListener::bind(config.listen)
-            .await
-            .map_err(|source| EngineError::Listen {
-                address: config.listen,
-                source,
-            })?;
-    let started = work::start(&config, &metrics).map_err(EngineError::Thread)?;
+    Engine::bind(config).await?.run(shutdown).await
+}
 
-    // It serves before the model is there, so that probes and metrics get an answer while a large model loads.
-    let draining = CancellationToken::new();
-    let server = Server {
-        listener,
-        tls: identity.tls.into(),
-        router: http::router(Arc::clone(&app)),
-        draining: draining.clone(),
-    };
-    let serving = tokio::spawn(server.run());
-    let ended = tokio::select! {
-        error = supervise(started, &app, &reporter) => Err(error),
-        () = shutdown => Ok(()),
-    };
-    draining.cancel();
-    if ended.is_ok()
-        && tokio::time::timeout(config.max_request() + DRAIN_MARGIN, serving)
-            .await
-            .is_err()
-    {
-        tracing::warn!("connections were still open at the end");
+/// An engine that has its key and its port and has said that it starts.
+pub struct Engine {
+    config: Config,
+    identity: Identity,
+    reporter: Reporter,
+    metrics: Arc<Metrics>,
+    app: Arc<App>,
+    listener: TcpListener,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Never the identity: it holds the key.
+        formatter
+            .debug_struct("Engine")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
     }
-    ended
+}
+
+impl Engine {
+    /// Takes the port; connections wait until [`Engine::run`].
+    pub async fn bind(config: Config) -> Result<Self, EngineError> {
+        let identity = Identity::generate()?;
+        let reporter = Reporter::new(&config, &identity);
+        reporter.say(Phase::Starting)?;
+        let metrics = Arc::new(Metrics::new()?);
+        let app = App::new(&config, Arc::clone(&metrics))
+            .ok_or_else(|| EngineError::Revision(config.revision.clone()))?;
+        let listener =
+            TcpListener::bind(config.listen)
+                .await
+                .map_err(|source| EngineError::Listen {
+                    address: config.listen,
+                    source,
+                })?;
+        Ok(Self {
+            config,
+            identity,
+            reporter,
+            metrics,
+            app: Arc::new(app),
+            listener,
+        })
+    }
+
+    /// The address it listens on: the port is chosen by the system where `config.listen` has port 0.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// See [`run`].
+    pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), EngineError> {
+        let Self {
+            config,
+            identity,
+            reporter,
+            metrics,
+            app,
+            listener,
+        } = self;
+        let started = work::start(&config, &metrics).map_err(EngineError::Thread)?;
+        // It serves before the model is there, so that the kubelet and Prometheus get an answer while it loads.
+        let draining = CancellationToken::new();
+        let router = http::router(Arc::clone(&app));
+        let server = Server {
+            listener,
+            tls: identity.tls.into(),
+            router,
+            draining: draining.clone(),
+        };
+        let serving = tokio::spawn(server.run());
+        let ended = tokio::select! {
+            error = supervise(started, &app, &reporter) => Err(error),
+            () = shutdown => Ok(()),
+        };
+        draining.cancel();
+        let longest = config.max_request() + DRAIN_MARGIN;
+        if ended.is_ok() && tokio::time::timeout(longest, serving).await.is_err() {
+            tracing::warn!("connections were still open at the end");
+        }
+        ended
+    }
 }
 
 /// Waits for the model, then for the end of its thread; returns only when something went wrong.

@@ -40,13 +40,18 @@ pub async fn read(request: Request) -> Result<Bytes, ApiError> {
     }
 }
 
-/// Parses a body; `example` shows what it should look like.
+/// Parses a body, a JSON object; `example` shows what it should look like.
 pub fn parse_json<T: DeserializeOwned>(body: &[u8], example: &str) -> Result<T, ApiError> {
-    serde_json::from_slice(body).map_err(|error| {
+    let invalid = |problem: &str| {
         ApiError::Invalid(format!(
-            "the body is not what is expected ({error}); send {example}"
+            "the body is not what is expected ({problem}); send {example}"
         ))
-    })
+    };
+    // Serde would also take an array of the fields' values, in an order that nobody promised.
+    if body.trim_ascii_start().first() == Some(&b'[') {
+        return Err(invalid("it is an array, not an object"));
+    }
+    serde_json::from_slice(body).map_err(|error| invalid(&error.to_string()))
 }
 
 /// What every protocol asks of its texts.

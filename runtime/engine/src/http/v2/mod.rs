@@ -18,6 +18,9 @@ use super::error::V2Error;
 use super::exchange::exchange;
 use super::{ApiError, App};
 
+#[cfg(test)]
+pub use message::parse;
+
 pub fn routes() -> Router<Arc<App>> {
     let only_get = || async { V2Error(ApiError::Method { allowed: "GET" }) };
     let only_post = || async { V2Error(ApiError::Method { allowed: "POST" }) };

@@ -1,0 +1,9 @@
+//! The engine from outside: real ONNX Runtime, real TLS, a real graph of a few kilobytes (tests/fixture).
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod failures;
+mod lifecycle;
+mod limits;
+mod protocols;
+mod support;
