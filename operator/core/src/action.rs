@@ -61,11 +61,14 @@ pub struct Event {
     pub message: String,
 }
 
-/// What the routers of one model are told: a pure function of the persisted status and where the candidates are.
+/// What the routers of one model are told: a pure function of the persisted status, the live flag and where the candidates are.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Routes {
     pub rollout: String,
     pub sequence: u64,
+    /// False while the leader is resuming: the routers named here may open streams and are told withdrawals and cuts, but no grant
+    /// is sent and no lease is extended.
+    pub granting: bool,
     /// By pod uid of the stable router. A router that is not named gets no stream.
     pub by_router: std::collections::BTreeMap<String, Route>,
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{NodeSelector, Taint};
+use k8s_openapi::api::core::v1::Taint;
 use smallfleet_analysis::Counts;
 use smallfleet_crds::SmallModel;
 
@@ -73,6 +73,8 @@ pub struct DaemonSetView {
     pub ready: u32,
     pub updated: u32,
     pub available: u32,
+    /// The live update strategy takes a pod away before it starts the new one (`maxUnavailable` is not 0).
+    pub takes_away_first: bool,
     pub deleting: bool,
 }
 
@@ -137,6 +139,8 @@ pub struct ContainerView {
     /// `router` or `engine`.
     pub name: String,
     pub restarts: u32,
+    /// `state.running` is there.
+    pub running: bool,
     /// Reason and message of `state.waiting`: ErrImagePull, CrashLoopBackOff, CreateContainerError, ...
     pub waiting: Option<(String, String)>,
     /// The running state's or the last one's end.
@@ -172,6 +176,8 @@ pub struct NodeView {
 pub struct Sessions {
     /// By pod uid.
     pub routers: BTreeMap<String, RouterView>,
+    /// The rollout that `open`, `closed`, `burn_in` and `exposed` belong to; a plan for another one ignores them.
+    pub rollout: String,
     /// rolloutIDs that this leader cut, or that a router reported as its last cut.
     pub cut: BTreeSet<String>,
     /// Sum of the open epochs of the current rolloutID.
@@ -269,11 +275,21 @@ pub struct Leader {
 pub struct Clock {
     /// Wall clock, only ever written into status for people.
     pub now: Timestamp,
-    /// Since this leader first saw the rollout in its current (state, step).
+    /// Since this leader first saw the model with its present [`clock_key`].
     pub in_state: Duration,
     /// Since this leader last wrote numbers into status or the evidence store of this model.
     pub since_numbers: Duration,
 }
 
-/// Required terms of a placement as Kubernetes types them.
-pub type RequiredAffinity = NodeSelector;
+/// What [`Clock::in_state`] is counted from: it starts again whenever this text changes for a model.
+#[must_use]
+pub fn clock_key(model: &SmallModel) -> String {
+    let status = model.status.as_ref();
+    match status.and_then(|status| status.rollout.as_ref()) {
+        Some(rollout) => format!("{}/{:?}/{}", rollout.id, rollout.state, rollout.step),
+        None => status
+            .and_then(|status| status.stable.as_ref())
+            .map(|stable| stable.revision.clone())
+            .unwrap_or_default(),
+    }
+}

@@ -1,0 +1,255 @@
+//! Objects that stand around a rollout: created, applied and removed here, and nowhere else.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use smallfleet_crds::Update;
+use smallfleet_crds::status::{RevisionRef, RolloutState, RolloutStatus};
+
+use crate::action::Action;
+use crate::constants::{PATIENCE_TICK, ROUTE_LEASE, UNSCHEDULABLE_PATIENCE};
+use crate::desired::Desired;
+use crate::draft::{Cx, Draft};
+use crate::render::{self, ANNOTATION_APPLIED};
+use crate::revision::{RevisionObject, Verdict};
+use crate::world::{AppliedView, DaemonSetView, PodView, Role, Slot};
+
+/// Service and session ConfigMap: live, whatever a rollout does.
+pub(crate) fn front(cx: &Cx<'_>, desired: &Desired<'_>, draft: &mut Draft) {
+    let session = render::SessionConfig {
+        address: &cx.world.defaults.session_address,
+        ca: &cx.world.defaults.session_ca,
+    };
+    let config = render::session_config(&cx.owner, session);
+    if differs(&cx.world.session_config, &config.metadata) {
+        draft.act(Action::ApplySessionConfig(Box::new(config)));
+    }
+    let service = render::service(&cx.owner, &desired.spec.service);
+    if differs(&cx.world.service, &service.metadata) {
+        draft.act(Action::ApplyService(Box::new(service)));
+    }
+}
+
+fn differs(slot: &Slot<AppliedView>, rendered: &ObjectMeta) -> bool {
+    match slot {
+        Slot::Absent => true,
+        Slot::Ours(live) => live.applied_hash != applied_hash(rendered),
+        Slot::Foreign(_) => false,
+    }
+}
+
+fn applied_hash(metadata: &ObjectMeta) -> &str {
+    let annotations = metadata.annotations.as_ref();
+    annotations
+        .and_then(|annotations| annotations.get(ANNOTATION_APPLIED))
+        .map_or("", String::as_str)
+}
+
+/// Makes the DaemonSet's template this revision, with the live placement and update strategy.
+pub(crate) fn daemon_set(cx: &Cx<'_>, hash: &str, draft: &mut Draft) {
+    let Some(object) = cx.revision(hash) else {
+        return;
+    };
+    let rendered = render::daemon_set(
+        &cx.owner,
+        &object.revision,
+        &cx.spec().placement,
+        &update(cx, draft),
+        &cx.world.defaults,
+    );
+    let wanted = match &cx.world.daemon_set {
+        Slot::Absent => true,
+        Slot::Ours(live) => !live.deleting && live.applied_hash != applied_hash(&rendered.metadata),
+        Slot::Foreign(_) => false,
+    };
+    if wanted {
+        draft.act(Action::ApplyDaemonSet(Box::new(rendered)));
+    }
+}
+
+/// Brings a DaemonSet back that someone deleted, during a rollout too.
+pub(crate) fn restore_daemon_set(cx: &Cx<'_>, draft: &mut Draft) {
+    if let (Slot::Absent, Some(stable)) = (&cx.world.daemon_set, &cx.persisted.stable) {
+        daemon_set(cx, &stable.revision, draft);
+    }
+}
+
+pub(crate) fn live_daemon_set<'a>(cx: &Cx<'a>) -> Option<&'a DaemonSetView> {
+    match &cx.world.daemon_set {
+        Slot::Ours(live) => Some(live),
+        Slot::Absent | Slot::Foreign(_) => None,
+    }
+}
+
+/// The DaemonSet controller has seen a template of this revision.
+pub(crate) fn template_is(cx: &Cx<'_>, hash: &str) -> bool {
+    live_daemon_set(cx)
+        .is_some_and(|live| live.observed_generation >= live.generation && live.revision == hash)
+}
+
+/// The update strategy: as asked for, or one node without a pod at a time where a node has no room for two.
+fn update(cx: &Cx<'_>, draft: &mut Draft) -> Update {
+    let wanted = cx.spec().rollout.update.clone();
+    if wanted.max_unavailable.is_some() {
+        return wanted;
+    }
+    let rolling = live_daemon_set(cx).is_some_and(|live| {
+        live.observed_generation < live.generation || live.updated < live.desired
+    });
+    let switched = rolling && live_daemon_set(cx).is_some_and(|live| live.takes_away_first);
+    if switched || no_room_for_surge(cx, draft) {
+        return Update {
+            max_surge: None,
+            max_unavailable: Some(IntOrString::Int(1)),
+        };
+    }
+    wanted
+}
+
+/// A surge pod finds no room beside the pod that it is to replace.
+fn no_room_for_surge(cx: &Cx<'_>, draft: &mut Draft) -> bool {
+    let mut no_room = false;
+    for pod in cx.fleet.sites.values().flat_map(|site| {
+        let beside = site.stable.iter().filter(|_| site.stable.len() > 1);
+        beside.filter(|pod| pod.unschedulable.is_some() && !pod.deleting)
+    }) {
+        no_room |= pod.age >= UNSCHEDULABLE_PATIENCE;
+        draft.look_again(PATIENCE_TICK);
+    }
+    no_room
+}
+
+/// Sees to it that the target's ControllerRevision exists. Comes before any status that names it.
+pub(crate) fn ensure_revision(cx: &Cx<'_>, desired: &Desired<'_>, draft: &mut Draft) {
+    if cx.revision(&desired.hash).is_none() {
+        let newest = cx.world.revisions.iter().map(|object| object.number).max();
+        let number = newest.unwrap_or(0).saturating_add(1);
+        let object = render::controller_revision(&cx.owner, &desired.revision, number);
+        draft.first(Action::CreateRevision(Box::new(object)));
+    }
+}
+
+/// Writes a verdict on a revision, before the status that says so.
+pub(crate) fn label(cx: &Cx<'_>, hash: &str, verdict: Verdict, draft: &mut Draft) {
+    if let Some(object) = cx
+        .revision(hash)
+        .filter(|object| object.verdict != Some(verdict))
+    {
+        draft.first(Action::LabelRevision {
+            name: object.name.clone(),
+            uid: object.uid.clone(),
+            verdict,
+        });
+    }
+}
+
+/// Candidate and evaluation pods, ending ones too.
+pub(crate) fn trials<'a>(cx: &Cx<'a>) -> impl Iterator<Item = &'a PodView> + use<'a> {
+    cx.world.pods.iter().filter(|pod| pod.role != Role::Stable)
+}
+
+/// Deletes candidate and evaluation pods that `unwanted` names, never before their route is gone.
+pub(crate) fn remove_trials(cx: &Cx<'_>, unwanted: impl Fn(&PodView) -> bool, draft: &mut Draft) {
+    for pod in trials(cx).filter(|pod| unwanted(pod) && !pod.deleting) {
+        if route_is_gone(cx, pod) {
+            delete_pod(pod, draft);
+        } else {
+            draft.look_again(PATIENCE_TICK);
+        }
+    }
+}
+
+pub(crate) fn delete_pod(pod: &PodView, draft: &mut Draft) {
+    draft.act(Action::DeletePod {
+        name: pod.name.clone(),
+        uid: pod.uid.clone(),
+    });
+}
+
+/// No router sends to this pod any more: each on its node acknowledged, or is silent for longer than any lease.
+fn route_is_gone(cx: &Cx<'_>, pod: &PodView) -> bool {
+    if pod.role == Role::Evaluation {
+        return true;
+    }
+    let Some(site) = cx.fleet.site(&pod.node) else {
+        return true;
+    };
+    let longest = cx
+        .persisted
+        .rollout
+        .as_ref()
+        .and_then(|rollout| rollout.frozen.as_ref());
+    let longest = longest.map_or(0, |frozen| u64::from(frozen.max_request_seconds));
+    site.stable
+        .iter()
+        .all(|router| match cx.fleet.router(router) {
+            None => cx.in_state() >= ROUTE_LEASE,
+            Some(view) => {
+                let in_flight = view.ack.as_ref().map_or(0, |ack| ack.candidate_in_flight);
+                !view.may_route && (in_flight == 0 || cx.in_state().as_secs() >= longest)
+            }
+        })
+}
+
+/// Removes what no rollout and no history needs any more.
+pub(crate) fn tidy(cx: &Cx<'_>, draft: &mut Draft) {
+    let current = cx
+        .persisted
+        .rollout
+        .as_ref()
+        .filter(|rollout| holds_trials(rollout.state));
+    let current = current.map(|rollout| rollout.id.as_str());
+    remove_trials(cx, |pod| Some(pod.rollout.as_str()) != current, draft);
+    for object in superfluous_revisions(cx) {
+        draft.act(Action::DeleteRevision {
+            name: object.name.clone(),
+            uid: object.uid.clone(),
+        });
+    }
+}
+
+/// States in which candidate or evaluation pods may exist.
+const fn holds_trials(state: RolloutState) -> bool {
+    match state {
+        RolloutState::Gating
+        | RolloutState::Preparing
+        | RolloutState::Analyzing
+        | RolloutState::Inconclusive => true,
+        RolloutState::Promoting
+        | RolloutState::Reverting
+        | RolloutState::RollingBack
+        | RolloutState::RolledBack => false,
+    }
+}
+
+/// ControllerRevisions beyond the history, the newest kept; never one that anything still names.
+fn superfluous_revisions<'a>(cx: &Cx<'a>) -> Vec<&'a RevisionObject> {
+    let limit = cx.spec().rollout.revision_history_limit as usize;
+    let mut unused: Vec<_> = cx
+        .world
+        .revisions
+        .iter()
+        .filter(|object| !is_named(cx, &object.hash))
+        .collect();
+    unused.sort_by_key(|object| std::cmp::Reverse(object.number));
+    unused.into_iter().skip(limit).collect()
+}
+
+fn is_named(cx: &Cx<'_>, hash: &str) -> bool {
+    let status = &cx.persisted;
+    let reference =
+        |one: &Option<RevisionRef>| one.as_ref().is_some_and(|one| one.revision == hash);
+    let rollout = |one: &RolloutStatus| one.from == hash || one.to == hash;
+    reference(&status.stable)
+        || reference(&status.target)
+        || cx
+            .desired
+            .as_ref()
+            .is_ok_and(|desired| desired.hash == hash)
+        || status.rollout.as_ref().is_some_and(rollout)
+        || status
+            .refused
+            .iter()
+            .any(|refused| refused.revision == hash)
+        || live_daemon_set(cx).is_some_and(|live| live.revision == hash)
+        || cx.world.pods.iter().any(|pod| pod.revision == hash)
+}

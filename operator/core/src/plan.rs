@@ -1,0 +1,35 @@
+//! The driver: reads the world once, makes at most one transition, tidies up, and says what is to be written.
+
+use crate::action::Plan;
+use crate::draft::{Cx, Draft};
+use crate::world::World;
+use crate::{install, objects, rest, rollout};
+
+/// What is to be done for one SmallModel, and when to look again. The same world gives the same plan.
+#[must_use]
+pub fn plan(world: &World) -> Plan {
+    if world.model.metadata.deletion_timestamp.is_some() {
+        // Owner references clean up; the operator withdraws the routes.
+        return Plan::default();
+    }
+    let cx = Cx::new(world);
+    let mut draft = Draft::new(&cx);
+    advance(&cx, &mut draft);
+    objects::tidy(&cx, &mut draft);
+    draft.finish(&cx)
+}
+
+fn advance(cx: &Cx<'_>, draft: &mut Draft) {
+    let desired = match &cx.desired {
+        Ok(desired) if cx.conflict.is_none() => desired,
+        // Nothing is raised or applied; a rollback stays armed, and what served goes on serving.
+        Ok(_) | Err(_) => return rollout::hold(cx, draft),
+    };
+    objects::front(cx, desired, draft);
+    draft.status.target = Some(desired.reference());
+    match (&cx.persisted.stable, &cx.persisted.rollout) {
+        (_, Some(_)) => rollout::advance(cx, desired, draft),
+        (Some(stable), None) => rest::advance(cx, desired, &stable.revision, draft),
+        (None, None) => install::begin(cx, desired, draft),
+    }
+}

@@ -1,0 +1,139 @@
+//! A rollout: one file a state, transitions between them in `exit` and `begin`.
+//!
+//! A handler reads the persisted status, makes at most one transition of the draft's status, and acts only on what is persisted.
+
+mod analyzing;
+pub(crate) mod begin;
+mod commands;
+mod edits;
+mod exit;
+mod gating;
+mod inconclusive;
+mod modifiers;
+mod preparing;
+mod promoting;
+mod reverting;
+mod rolled_back;
+mod rolling_back;
+
+use smallfleet_crds::status::RolloutState;
+
+use crate::constants::EVIDENCE_TICK;
+use crate::desired::Desired;
+use crate::draft::{Cx, Draft};
+use crate::faults::{self, Finding};
+use crate::look::{self, Evidence};
+use crate::objects;
+
+use exit::Moved;
+
+/// One plan's part of a rollout with a valid spec.
+pub(crate) fn advance(cx: &Cx<'_>, desired: &Desired<'_>, draft: &mut Draft) {
+    objects::restore_daemon_set(cx, draft);
+    if desired.hash == draft.rollout().to {
+        objects::ensure_revision(cx, desired, draft);
+    }
+    if commands::carry_out(cx, Some(desired), draft) == Moved::Yes {
+        return;
+    }
+    let state = draft.rollout().state;
+    if edits::follow(cx, desired, state, draft) == Moved::Yes || finish_cut(cx, draft) == Moved::Yes
+    {
+        return;
+    }
+    match state {
+        RolloutState::Gating => gating::step(cx, draft),
+        RolloutState::Preparing => preparing::step(cx, draft),
+        RolloutState::Analyzing => analyzing::step(cx, draft),
+        RolloutState::Inconclusive => inconclusive::step(cx, draft),
+        RolloutState::Promoting => promoting::step(cx, draft),
+        RolloutState::Reverting => reverting::step(cx, draft),
+        RolloutState::RollingBack => rolling_back::step(cx, draft),
+        RolloutState::RolledBack => rolled_back::step(cx, desired, draft),
+    }
+}
+
+/// Spec cannot be followed: nothing goes forward, but harm still ends, and what is being rolled back is.
+pub(crate) fn hold(cx: &Cx<'_>, draft: &mut Draft) {
+    let Some(rollout) = &cx.persisted.rollout else {
+        return;
+    };
+    if commands::carry_out(cx, None, draft) == Moved::Yes || finish_cut(cx, draft) == Moved::Yes {
+        return;
+    }
+    match rollout.state {
+        RolloutState::Preparing | RolloutState::Analyzing | RolloutState::Inconclusive => {
+            guard(cx, draft);
+        }
+        RolloutState::RollingBack => rolling_back::step(cx, draft),
+        RolloutState::Gating
+        | RolloutState::Promoting
+        | RolloutState::Reverting
+        | RolloutState::RolledBack => {}
+    }
+}
+
+/// A leader before us cut the routes and was lost before it wrote why: it is completed, never undone.
+fn finish_cut(cx: &Cx<'_>, draft: &mut Draft) -> Moved {
+    let rollout = draft.rollout().clone();
+    if !exit::may_be_cut(rollout.state) || !cx.world.sessions.cut.contains(&rollout.id) {
+        return Moved::No;
+    }
+    let refusal = match look::look(cx, &rollout) {
+        Evidence::Here(look) => exit::of_evidence(&rollout, &look),
+        Evidence::NotYet | Evidence::Void => None,
+    };
+    let refusal = refusal.unwrap_or_else(|| {
+        exit::refusal(
+            &rollout.to,
+            "Interrupted",
+            "the routes were cut by a leader that was lost before it wrote why",
+        )
+    });
+    exit::roll_back(cx, refusal, draft)
+}
+
+/// What stays armed in every state with traffic: faults, then evidence. `Some` while the rollout goes on, with the look if there is one.
+fn guard(cx: &Cx<'_>, draft: &mut Draft) -> Option<Evidence> {
+    if let Some(finding) = faults::of_wave(cx, draft)
+        && !cx.world.leader.resuming
+    {
+        follow_finding(cx, finding, draft);
+        return None;
+    }
+    let rollout = draft.rollout().clone();
+    if rollout.step == 0 && rollout.state == RolloutState::Preparing {
+        return Some(Evidence::NotYet);
+    }
+    draft.look_again(EVIDENCE_TICK);
+    let evidence = look::look(cx, &rollout);
+    match &evidence {
+        _ if cx.world.leader.resuming => {}
+        Evidence::Here(look) => {
+            if let Some(refusal) = exit::of_evidence(&rollout, look) {
+                look.show(draft);
+                exit::roll_back(cx, refusal, draft);
+                return None;
+            }
+            look.keep(cx, draft);
+        }
+        Evidence::Void => {
+            exit::restart(cx, "its evidence was lost, so it begins anew", draft);
+            return None;
+        }
+        Evidence::NotYet => {}
+    }
+    Some(evidence)
+}
+
+fn follow_finding(cx: &Cx<'_>, finding: Finding, draft: &mut Draft) {
+    let to = draft.rollout().to.clone();
+    match finding {
+        Finding::Spec { reason, message } => {
+            exit::reject(cx, exit::refusal(&to, &reason, &message), draft);
+        }
+        Finding::Candidate { reason, effect } => {
+            exit::roll_back(cx, exit::refusal(&to, &reason, &effect), draft);
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Inconclusive: no boundary in time. Routes stay, rollback stays armed; what happens next is the user's choice.
+
+use smallfleet_analysis::verdict::promote_if_bounded;
+use smallfleet_crds::OnInconclusive;
+use smallfleet_crds::status::{PauseReason, RolloutState};
+
+use super::analyzing::{approved, is_over, summary, trusted};
+use super::exit::{self, Moved};
+use super::modifiers;
+use super::preparing::keep_wave;
+use crate::draft::{Cx, Draft};
+use crate::look::{Evidence, Look};
+use crate::wave;
+
+/// Enters the state, or does at once what the user chose for it.
+pub(super) fn enter(cx: &Cx<'_>, why: &str, look: Option<&Look>, draft: &mut Draft) {
+    if decide(cx, why, look, draft) == Moved::Yes {
+        return;
+    }
+    draft.rollout().state = RolloutState::Inconclusive;
+    let step = draft.rollout().step + 1;
+    draft.warn(
+        "Inconclusive",
+        format!("step {step}: {why}; promote it, abort it, or give it more time"),
+    );
+    modifiers::pause(cx, Some(PauseReason::Inconclusive), draft);
+}
+
+pub(super) fn step(cx: &Cx<'_>, draft: &mut Draft) {
+    let Some(evidence) = super::guard(cx, draft) else {
+        return;
+    };
+    if cx.world.leader.resuming {
+        return;
+    }
+    keep_wave(cx, draft);
+    let flag_is_back = modifiers::lower_traffic(cx, draft);
+    let look = match &evidence {
+        Evidence::Here(look) => Some(look.as_ref()),
+        Evidence::NotYet | Evidence::Void => None,
+    };
+    modifiers::pause(
+        cx,
+        modifiers::users(cx).or(Some(PauseReason::Inconclusive)),
+        draft,
+    );
+    if cx.held() || !cx.flag_enabled() {
+        return;
+    }
+    let why = "no evidence decided the step in time";
+    if decide(cx, why, look, draft) == Moved::Yes {
+        return;
+    }
+    let has_time = look.is_none_or(|look| !is_over(cx, look, draft.rollout()));
+    if has_time && wave::is_ready(cx, draft.rollout()) {
+        draft.rollout().state = RolloutState::Preparing;
+        modifiers::pause(cx, None, draft);
+    } else if flag_is_back {
+        super::preparing::raise(cx, &evidence, RolloutState::Inconclusive, draft);
+    }
+}
+
+/// What the user chose: roll back, or go on when enough harm is excluded.
+fn decide(cx: &Cx<'_>, why: &str, look: Option<&Look>, draft: &mut Draft) -> Moved {
+    match cx.spec().rollout.on_inconclusive {
+        OnInconclusive::RollBack => {
+            let to = draft.rollout().to.clone();
+            exit::roll_back(cx, exit::refusal(&to, "Inconclusive", why), draft)
+        }
+        OnInconclusive::Pause => Moved::No,
+        OnInconclusive::PromoteIfBounded => match look {
+            Some(look) => go_on_if_bounded(cx, look, draft),
+            None => Moved::No,
+        },
+    }
+}
+
+fn go_on_if_bounded(cx: &Cx<'_>, look: &Look, draft: &mut Draft) -> Moved {
+    let Some(assessment) = trusted(cx, look, draft) else {
+        return Moved::No;
+    };
+    let rollout = draft.rollout();
+    if !approved(rollout) {
+        return Moved::No;
+    }
+    let passed = summary(cx, look, assessment, rollout);
+    let bounded = || {
+        let over = is_over(cx, look, rollout);
+        let words = promote_if_bounded(assessment).filter(|_| over)?;
+        Some(format!("EvidenceLimited at the deadline: {words}"))
+    };
+    match passed.or_else(bounded) {
+        Some(summary) => {
+            look.show(draft);
+            exit::forward(cx, &summary, draft)
+        }
+        None => Moved::No,
+    }
+}

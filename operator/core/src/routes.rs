@@ -1,0 +1,119 @@
+//! What each router is told: a pure function of the persisted status, the live flag and where the candidates are.
+
+use smallfleet_analysis::constants::BURN_IN_UNITS;
+use smallfleet_crds::status::{RolloutState, RolloutStatus};
+use smallfleet_crds::{FeatureFlag, FlagState};
+
+use crate::action::{Endpoint, FrozenLatency, Route, Routes};
+use crate::fleet::{Fleet, Site};
+use crate::settings;
+use crate::world::{RouteKind, World};
+
+/// Routes of the model in the world. Two leaders with the same status send the same routes.
+#[must_use]
+pub fn routes(world: &World) -> Routes {
+    let model = &world.model;
+    let rollout = model
+        .status
+        .as_ref()
+        .and_then(|status| status.rollout.as_ref());
+    let Some(rollout) = rollout.filter(|rollout| has_routes(rollout.state)) else {
+        return Routes::default();
+    };
+    let fleet = Fleet::new(world, &model.spec.placement);
+    let mut routes = Routes {
+        rollout: rollout.id.clone(),
+        sequence: rollout.sequence,
+        granting: !world.leader.resuming,
+        ..Routes::default()
+    };
+    for site in rollout.wave.iter().filter_map(|node| fleet.site(node)) {
+        let route = route(&fleet, rollout, &model.spec.feature_flag, site);
+        let routers = site.stable.iter().map(|pod| pod.uid.clone());
+        routes
+            .by_router
+            .extend(routers.map(|uid| (uid, route.clone())));
+    }
+    if model.metadata.deletion_timestamp.is_some() {
+        for route in routes.by_router.values_mut() {
+            route.kind = RouteKind::Withdraw;
+        }
+    }
+    routes
+}
+
+const fn has_routes(state: RolloutState) -> bool {
+    !matches!(state, RolloutState::Gating | RolloutState::RolledBack)
+}
+
+fn route(fleet: &Fleet<'_>, rollout: &RolloutStatus, flag: &FeatureFlag, site: &Site<'_>) -> Route {
+    let candidate = endpoint(fleet, rollout, site);
+    let kind = kind(rollout, flag, site, candidate.as_ref());
+    let granted = kind == RouteKind::Grant;
+    let frozen = rollout.frozen.as_ref();
+    Route {
+        kind,
+        candidate_traffic_permille: if granted {
+            rollout.candidate_traffic_permille
+        } else {
+            0
+        },
+        candidate: candidate.filter(|_| granted),
+        overrides: if granted {
+            flag.overrides.clone()
+        } else {
+            Vec::new()
+        },
+        latency: latency(rollout).filter(|_| granted),
+        burn_in_units: u32::try_from(BURN_IN_UNITS).unwrap_or(u32::MAX),
+        errors_maturity_seconds: frozen.map_or(0, |frozen| frozen.max_request_seconds).max(1),
+    }
+}
+
+/// A grant needs the persisted share, the flag, and a candidate that can be reached on a node that can bear it.
+fn kind(
+    rollout: &RolloutStatus,
+    flag: &FeatureFlag,
+    site: &Site<'_>,
+    candidate: Option<&Endpoint>,
+) -> RouteKind {
+    let open = matches!(
+        rollout.state,
+        RolloutState::Preparing | RolloutState::Analyzing | RolloutState::Inconclusive
+    );
+    if !open {
+        return RouteKind::Cut;
+    }
+    let granted = rollout.candidate_traffic_permille > 0
+        && flag.state == FlagState::Enabled
+        && !site.node.pressure
+        && site.serves
+        && candidate.is_some();
+    if granted {
+        RouteKind::Grant
+    } else {
+        RouteKind::Withdraw
+    }
+}
+
+fn endpoint(fleet: &Fleet<'_>, rollout: &RolloutStatus, site: &Site<'_>) -> Option<Endpoint> {
+    let pod = site.candidate(&rollout.id)?;
+    let engine = fleet.engine_of(pod)?;
+    Some(Endpoint {
+        revision: rollout.to.clone(),
+        address: engine.address.clone(),
+        fingerprint: engine.fingerprint.clone(),
+    })
+}
+
+/// The thresholds in use: the last freeze. None during the burn-in.
+fn latency(rollout: &RolloutStatus) -> Option<FrozenLatency> {
+    let freezes = settings::freezes(rollout.frozen.as_ref()?);
+    let freeze = freezes.len().checked_sub(1)?;
+    let last = &freezes[freeze];
+    Some(FrozenLatency {
+        freeze: u32::try_from(freeze).unwrap_or(u32::MAX),
+        thresholds_microseconds: last.thresholds_us.clone(),
+        rhos_permille: last.rhos.iter().map(|rho| rho.0.div_ceil(1000)).collect(),
+    })
+}

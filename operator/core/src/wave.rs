@@ -1,0 +1,349 @@
+//! The nodes that hold a candidate: how many, which, and what happens when one is lost.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use smallfleet_crds::Percent;
+use smallfleet_crds::status::{Blocked, RolloutStatus, WorstNode};
+
+use crate::action::Action;
+use crate::constants::{
+    CANDIDATES_AT_ONCE, ENDED_POD_AGE, EXCLUDED_MAX, NODES_NAMED_MAX, PATIENCE_TICK, PULL_NODES,
+    TEXT_MAX,
+};
+use crate::draft::{Cx, Draft};
+use crate::fleet::Site;
+use crate::objects;
+use crate::problem::{self, Blame, Problem};
+use crate::render;
+use crate::revision::short_hash;
+use crate::world::{PodPhase, PodView, Role};
+
+/// `max(1, ceil(p x Ready stable nodes))`, or the count that was asked for.
+pub(crate) fn size(cx: &Cx<'_>, nodes: &IntOrString) -> usize {
+    let ready = cx.fleet.ready().count();
+    match nodes {
+        IntOrString::Int(count) => usize::try_from(*count).unwrap_or(1).clamp(1, ready.max(1)),
+        IntOrString::String(share) => {
+            let share: Percent = share.parse().unwrap_or(Percent::whole(1));
+            let ready = u32::try_from(ready).unwrap_or(u32::MAX);
+            share.of_at_least_one(ready) as usize
+        }
+    }
+}
+
+/// Order in which nodes are taken: random for every rollout, the same for every leader.
+pub(crate) fn rank(rollout: &str, site: &Site<'_>) -> String {
+    short_hash(format!("{rollout}/{}", site.node.uid).as_bytes(), 16)
+}
+
+/// Keeps the wave at `size`: drops what is lost, takes the next by rank, says what holds it up.
+pub(crate) fn upkeep(cx: &Cx<'_>, size: usize, draft: &mut Draft) {
+    let rollout = draft.rollout().clone();
+    let change = Change::new(cx, &rollout, size.max(rollout.wave.len()));
+    let now = draft.rollout();
+    if now.wave != change.wave {
+        now.wave = change.wave;
+        now.sequence += 1;
+    }
+    for (node, reason) in change.excluded {
+        exclude(cx, &node, &reason, draft);
+    }
+    block(change.blocked, draft);
+}
+
+/// Takes a node out of the rollout for good.
+pub(crate) fn exclude(cx: &Cx<'_>, node: &str, reason: &str, draft: &mut Draft) {
+    let rollout = draft.rollout();
+    if rollout
+        .excluded
+        .iter()
+        .any(|excluded| excluded.node == node)
+    {
+        return;
+    }
+    rollout.excluded.insert(
+        0,
+        WorstNode {
+            node: node.to_owned(),
+            reason: reason.to_owned(),
+        },
+    );
+    rollout.excluded.truncate(EXCLUDED_MAX);
+    if rollout.wave.iter().any(|held| held == node) {
+        rollout.wave.retain(|held| held != node);
+        rollout.sequence += 1;
+    }
+    let next = if cx.fleet.sites.len() > 1 {
+        "the next node by rank takes its place"
+    } else {
+        "no other node is left"
+    };
+    draft.warn(
+        "NodeExcluded",
+        format!("node {node} is no longer used by this rollout: {reason}; {next}"),
+    );
+}
+
+/// Sets what the rollout waits for; an event when that is new.
+pub(crate) fn block(blocked: Option<Blocked>, draft: &mut Draft) {
+    let before = draft
+        .rollout()
+        .blocked
+        .as_ref()
+        .map(|before| before.reason.clone());
+    if let Some(now) = blocked
+        .as_ref()
+        .filter(|now| before.as_deref() != Some(&now.reason))
+    {
+        draft.warn(
+            "RolloutBlocked",
+            format!(
+                "{}: {}; the rollout goes on by itself when that is gone",
+                now.reason, now.message
+            ),
+        );
+    }
+    draft.rollout().blocked = blocked;
+}
+
+pub(crate) fn blocked(reason: &str, message: &str, nodes: Vec<String>) -> Blocked {
+    Blocked {
+        reason: reason.to_owned(),
+        message: message.chars().take(TEXT_MAX).collect(),
+        nodes: nodes.into_iter().take(NODES_NAMED_MAX).collect(),
+    }
+}
+
+/// Why a node holds no candidate; `None` when it could.
+pub(crate) fn unfit(cx: &Cx<'_>, rollout: &RolloutStatus, site: &Site<'_>) -> Option<&'static str> {
+    let excluded = rollout
+        .excluded
+        .iter()
+        .any(|excluded| excluded.node == site.node.name);
+    if !site.serves {
+        Some("NotChosen")
+    } else if excluded {
+        Some("Excluded")
+    } else if !site.node.ready {
+        Some("NodeNotReady")
+    } else if site.node.pressure {
+        Some("NodePressure")
+    } else if !site.takes_candidate {
+        Some("Unschedulable")
+    } else if cx.world.foreign_candidates.contains(&site.node.name) {
+        Some("OtherCandidate")
+    } else if !rollout.from.is_empty() && site.ready_stable().is_none() {
+        Some("NoStablePod")
+    } else {
+        None
+    }
+}
+
+/// Fit nodes outside the wave, by rank.
+pub(crate) fn spare<'c, 'a>(cx: &'c Cx<'a>, rollout: &RolloutStatus) -> Vec<&'c Site<'a>> {
+    let in_wave: BTreeSet<&str> = rollout.wave.iter().map(String::as_str).collect();
+    let mut spare: Vec<_> = cx
+        .fleet
+        .serving()
+        .filter(|site| {
+            !in_wave.contains(site.node.name.as_str()) && unfit(cx, rollout, site).is_none()
+        })
+        .collect();
+    spare.sort_by_cached_key(|site| rank(&rollout.id, site));
+    spare
+}
+
+/// What a plan makes of the wave.
+struct Change {
+    wave: Vec<String>,
+    excluded: Vec<(String, String)>,
+    blocked: Option<Blocked>,
+}
+
+impl Change {
+    fn new(cx: &Cx<'_>, rollout: &RolloutStatus, size: usize) -> Self {
+        let mut wave: Vec<String> = rollout
+            .wave
+            .iter()
+            .filter(|node| stays(cx, rollout, node))
+            .cloned()
+            .collect();
+        let mut spare = spare(cx, rollout);
+        fill(cx, &mut wave, &mut spare, size);
+        let mut excluded = Vec::new();
+        let mut held_up: Vec<(String, Problem)> = Vec::new();
+        for (node, problem) in stuck(cx, rollout, &wave) {
+            if spare.is_empty() || !may_move_on(rollout, &excluded, &problem) {
+                held_up.push((node, problem));
+                continue;
+            }
+            wave.retain(|held| *held != node);
+            wave.push(spare.remove(0).node.name.clone());
+            excluded.push((node, problem.reason));
+        }
+        let blocked = if wave.is_empty() {
+            Some(nothing_fits(cx, rollout))
+        } else {
+            held_up.first().map(|(_, problem)| {
+                let nodes = held_up.iter().map(|(node, _)| node.clone()).collect();
+                blocked(&problem.reason, &problem.message, nodes)
+            })
+        };
+        Self {
+            wave,
+            excluded,
+            blocked,
+        }
+    }
+}
+
+/// A wave node keeps its place through what passes by itself; it is lost when it is gone, NotReady, under pressure or not chosen.
+fn stays(cx: &Cx<'_>, rollout: &RolloutStatus, node: &str) -> bool {
+    let Some(site) = cx.fleet.site(node) else {
+        return false;
+    };
+    let has_candidate = site.candidate(&rollout.id).is_some();
+    match unfit(cx, rollout, site) {
+        None | Some("NoStablePod") => true,
+        Some("Unschedulable" | "OtherCandidate") => has_candidate,
+        Some(_) => false,
+    }
+}
+
+/// Takes spare nodes: first one of each class that is not represented, when the wave has room for all classes, then by rank.
+fn fill(cx: &Cx<'_>, wave: &mut Vec<String>, spare: &mut Vec<&Site<'_>>, size: usize) {
+    let mut seen: BTreeSet<&str> = wave
+        .iter()
+        .filter_map(|node| cx.fleet.site(node))
+        .map(|site| cx.fleet.node_class(site))
+        .collect();
+    let classes = spare.iter().map(|site| cx.fleet.node_class(site));
+    if classes
+        .chain(seen.iter().copied())
+        .collect::<BTreeSet<_>>()
+        .len()
+        <= size
+    {
+        spare.retain(|site| {
+            let take = wave.len() < size && seen.insert(cx.fleet.node_class(site));
+            if take {
+                wave.push(site.node.name.clone());
+            }
+            !take
+        });
+    }
+    while wave.len() < size && !spare.is_empty() {
+        wave.push(spare.remove(0).node.name.clone());
+    }
+}
+
+/// Wave nodes whose candidate the environment keeps from starting.
+fn stuck(cx: &Cx<'_>, rollout: &RolloutStatus, wave: &[String]) -> Vec<(String, Problem)> {
+    let problem = |node: &String| {
+        let pod = cx.fleet.site(node)?.candidate(&rollout.id)?;
+        let problem = problem::diagnose(pod, cx.fleet.router(pod))?;
+        (problem.blame == Blame::Environment).then(|| (node.clone(), problem))
+    };
+    wave.iter().filter_map(problem).collect()
+}
+
+/// Whether another node is tried: a pull that fails on several nodes is the registry's fault.
+pub(crate) fn may_move_on(
+    rollout: &RolloutStatus,
+    excluded: &[(String, String)],
+    problem: &Problem,
+) -> bool {
+    let before = rollout.excluded.iter().map(|node| &node.reason);
+    let reasons: Vec<_> = before
+        .chain(excluded.iter().map(|(_, reason)| reason))
+        .collect();
+    let alike = reasons
+        .iter()
+        .filter(|reason| ***reason == problem.reason)
+        .count();
+    let limit = if problem.reason == "ImagePull" {
+        PULL_NODES - 1
+    } else {
+        EXCLUDED_MAX
+    };
+    reasons.len() < EXCLUDED_MAX && alike < limit
+}
+
+/// No node for a candidate: the most frequent reason.
+pub(crate) fn nothing_fits(cx: &Cx<'_>, rollout: &RolloutStatus) -> Blocked {
+    let mut nodes: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for site in cx.fleet.serving() {
+        if let Some(reason) = unfit(cx, rollout, site) {
+            nodes
+                .entry(reason)
+                .or_default()
+                .push(site.node.name.clone());
+        }
+    }
+    let most = nodes.into_iter().max_by_key(|(_, nodes)| nodes.len());
+    let (reason, nodes) = most.unwrap_or(("NoNodes", Vec::new()));
+    blocked(reason, &why_not(reason), nodes)
+}
+
+fn why_not(reason: &str) -> String {
+    let text = match reason {
+        "NoNodes" => "spec.placement chooses no node",
+        "Excluded" => {
+            "every node was excluded from this rollout: look at status.rollout.excluded, then retry"
+        }
+        "NodeNotReady" => "no chosen node is Ready",
+        "NodePressure" => "the chosen nodes are short of memory, disk or process ids",
+        "Unschedulable" => "the chosen nodes are cordoned or tainted",
+        "OtherCandidate" => "the chosen nodes hold the candidate of another SmallModel",
+        "NoStablePod" => "no chosen node has a Ready pod of the stable revision to compare with",
+        _ => "no chosen node can hold a candidate",
+    };
+    text.to_owned()
+}
+
+/// Creates the candidates that the persisted wave lacks, and clears away those that it does not name or that ended.
+pub(crate) fn pods(cx: &Cx<'_>, draft: &mut Draft) {
+    let Some(rollout) = &cx.persisted.rollout else {
+        return;
+    };
+    objects::remove_trials(cx, |pod| unwanted(rollout, pod), draft);
+    let Some(revision) = cx.revision(&rollout.to) else {
+        return;
+    };
+    let starting = objects::trials(cx)
+        .filter(|pod| pod.role == Role::Candidate && !cx.fleet.candidate_ready(pod));
+    let free = CANDIDATES_AT_ONCE.saturating_sub(starting.count());
+    let sites = rollout.wave.iter().filter_map(|node| cx.fleet.site(node));
+    let missing = sites.filter(|site| site.trials.is_empty() && site.takes_candidate);
+    let missing = missing.filter(|site| !cx.world.foreign_candidates.contains(&site.node.name));
+    for site in missing.take(free) {
+        let node = (site.node.name.as_str(), site.node.uid.as_str());
+        let pod = render::candidate(
+            &cx.owner,
+            &revision.revision,
+            &cx.spec().placement,
+            &cx.world.defaults,
+            &rollout.id,
+            node,
+        );
+        draft.act(Action::CreatePod(Box::new(pod)));
+    }
+    draft.look_again(PATIENCE_TICK);
+}
+
+fn unwanted(rollout: &RolloutStatus, pod: &PodView) -> bool {
+    let ended =
+        matches!(pod.phase, PodPhase::Failed | PodPhase::Succeeded) && pod.age >= ENDED_POD_AGE;
+    pod.role == Role::Evaluation || ended || !rollout.wave.contains(&pod.node)
+}
+
+/// Every wave node has a candidate whose engine answers.
+pub(crate) fn is_ready(cx: &Cx<'_>, rollout: &RolloutStatus) -> bool {
+    let ready = |node: &String| {
+        let site = cx.fleet.site(node);
+        let pod = site.and_then(|site| site.candidate(&rollout.id));
+        pod.is_some_and(|pod| cx.fleet.candidate_ready(pod))
+    };
+    !rollout.wave.is_empty() && rollout.wave.iter().all(ready)
+}
