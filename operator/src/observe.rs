@@ -11,14 +11,13 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use k8s_openapi::api::apps::v1::DaemonSet;
-use k8s_openapi::api::core::v1::{ConfigMap, Node, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Service};
 use kube::api::Api;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use smallfleet_core::render::name;
-use smallfleet_core::world::{Clock, Defaults, Leader, NodeView, Role, Slot, World, clock_key};
+use smallfleet_core::world::{Clock, Defaults, Leader, Role, Slot, World, clock_key};
 use smallfleet_crds::SmallModel;
 
 use crate::caches::{Caches, controller_uid, role_of};

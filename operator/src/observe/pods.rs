@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::ResourceExt;
-use smallfleet_core::world::{ContainerView, PodPhase, PodView, Role, Slot, Terminated, World};
+use smallfleet_core::world::{ContainerView, PodPhase, PodView, Slot, Terminated, World};
 use smallfleet_crds::names::{LABEL_REVISION, LABEL_ROLLOUT, container};
 
 use crate::caches::{Caches, controller_uid, role_of};

@@ -580,3 +580,6 @@ fn wire_override(forced: &smallfleet_crds::Override) -> v1::Override {
         to_candidate: forced.to == smallfleet_crds::OverrideTarget::Candidate,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,284 @@
+use smallfleet_core::action::Endpoint;
+use smallfleet_core::world::Role;
+
+use super::*;
+
+const ROLLOUT: &str = "abcdef123456";
+
+fn key() -> ModelKey {
+    ("shop".to_owned(), "intent".to_owned())
+}
+
+fn pod() -> PodIdentity {
+    PodIdentity {
+        name: "intent-x".to_owned(),
+        model: "intent".to_owned(),
+        role: Role::Stable,
+        node: "node-1".to_owned(),
+        deleting: false,
+    }
+}
+
+fn hello(uid: &str, instance: &str) -> v1::Hello {
+    v1::Hello {
+        instance: instance.to_owned(),
+        pod_uid: uid.to_owned(),
+        ..v1::Hello::default()
+    }
+}
+
+fn routes(kind: RouteKind, sequence: u64) -> Routes {
+    let route = Route {
+        kind,
+        candidate_traffic_permille: 500,
+        candidate: Some(Endpoint {
+            revision: "r2".to_owned(),
+            address: "198.18.11.5:8443".to_owned(),
+            fingerprint: "ab".to_owned(),
+        }),
+        overrides: Vec::new(),
+        latency: None,
+        burn_in_units: 50,
+        errors_maturity_seconds: 10,
+    };
+    Routes {
+        rollout: ROLLOUT.to_owned(),
+        sequence,
+        granting: true,
+        by_router: [("uid-1".to_owned(), route)].into(),
+    }
+}
+
+/// A leading hub with one router on a stream that was granted a route.
+fn granted() -> (Hub, Inbox) {
+    let (wake, _) = mpsc::channel(16);
+    let hub = Hub::new(wake);
+    hub.lead(3);
+    let _ = hub.view(&key(), ROLLOUT);
+    hub.check_in(&key(), &pod(), hello("uid-1", "a"));
+    hub.publish(&key(), routes(RouteKind::Grant, 1));
+    let inbox = hub.open(&key(), &pod(), hello("uid-1", "a")).unwrap();
+    (hub, inbox)
+}
+
+fn messages((_, receiver): &mut Inbox) -> Vec<v1::operator_message::Message> {
+    std::iter::from_fn(|| receiver.try_recv().ok())
+        .filter_map(|message| message.message)
+        .collect()
+}
+
+fn sent_routes(inbox: &mut Inbox) -> Vec<v1::Route> {
+    let routes = messages(inbox)
+        .into_iter()
+        .filter_map(|message| match message {
+            v1::operator_message::Message::Route(route) => Some(route),
+            _ => None,
+        });
+    routes.collect()
+}
+
+fn epoch(id: u64, sequence: u64, candidate_errors: u64) -> v1::Epoch {
+    v1::Epoch {
+        id,
+        rollout_id: ROLLOUT.to_owned(),
+        sequence,
+        candidate_traffic_permille: 500,
+        errors: Some(v1::ErrorCounts {
+            stable_units: 100,
+            candidate_units: 100,
+            stable: 1,
+            candidate: candidate_errors,
+        }),
+        ..v1::Epoch::default()
+    }
+}
+
+fn report(hub: &Hub, epochs: Vec<v1::Epoch>) {
+    let report = v1::Report {
+        epochs,
+        ..v1::Report::default()
+    };
+    hub.receive(
+        &key(),
+        &pod(),
+        "uid-1",
+        v1::router_message::Message::Report(report),
+    );
+}
+
+fn acknowledge(hub: &Hub, kind: v1::route::Kind, sequence: u64) {
+    let mut ack = v1::RouteAck {
+        rollout_id: ROLLOUT.to_owned(),
+        sequence,
+        ..v1::RouteAck::default()
+    };
+    ack.set_kind(kind);
+    hub.receive(
+        &key(),
+        &pod(),
+        "uid-1",
+        v1::router_message::Message::Ack(ack),
+    );
+}
+
+#[test]
+fn a_standby_sends_routers_to_the_leader() {
+    let (wake, _) = mpsc::channel(1);
+    let hub = Hub::new(wake);
+    hub.stand_by(Some("198.18.0.9:9443".to_owned()));
+    let reply = hub
+        .check_in(&key(), &pod(), hello("uid-1", "a"))
+        .reply
+        .unwrap();
+    let v1::check_in_reply::Reply::NotLeader(other) = reply else {
+        panic!("{reply:?}")
+    };
+    assert_eq!(other.address, "198.18.0.9:9443");
+    assert!(hub.open(&key(), &pod(), hello("uid-1", "a")).is_none());
+}
+
+#[test]
+fn only_routers_of_the_wave_are_asked_for_a_stream() {
+    let (hub, _inbox) = granted();
+    let welcome = |uid: &str| match hub.check_in(&key(), &pod(), hello(uid, "a")).reply.unwrap() {
+        v1::check_in_reply::Reply::Welcome(welcome) => welcome.stream,
+        v1::check_in_reply::Reply::NotLeader(_) => panic!("this hub leads"),
+    };
+    assert!(welcome("uid-1"));
+    assert!(!welcome("uid-2"));
+}
+
+#[test]
+fn a_route_is_sent_once_and_again_when_it_changes() {
+    let (hub, mut inbox) = granted();
+    assert_eq!(sent_routes(&mut inbox).len(), 1);
+    hub.publish(&key(), routes(RouteKind::Grant, 1));
+    assert!(sent_routes(&mut inbox).is_empty());
+    hub.publish(&key(), routes(RouteKind::Grant, 2));
+    assert_eq!(sent_routes(&mut inbox)[0].sequence, 2);
+}
+
+#[test]
+fn a_cut_goes_out_at_once_and_no_later_grant_of_the_rollout_undoes_it() {
+    let (hub, mut inbox) = granted();
+    sent_routes(&mut inbox);
+    hub.cut(&key(), ROLLOUT);
+    let cut = sent_routes(&mut inbox).remove(0);
+    assert_eq!(cut.kind(), v1::route::Kind::Cut);
+    assert!(cut.sequence > 1);
+    hub.publish(&key(), routes(RouteKind::Grant, 9));
+    assert!(
+        sent_routes(&mut inbox)
+            .iter()
+            .all(|route| route.kind() == v1::route::Kind::Cut)
+    );
+    assert!(hub.view(&key(), ROLLOUT).cut.contains(ROLLOUT));
+}
+
+#[test]
+fn a_cut_that_a_router_reports_counts_for_a_new_leader() {
+    let (wake, _) = mpsc::channel(1);
+    let hub = Hub::new(wake);
+    hub.lead(4);
+    let mut after_cut = hello("uid-1", "a");
+    after_cut.last_cut = Some(v1::LastCut {
+        rollout_id: ROLLOUT.to_owned(),
+        sequence: 2,
+    });
+    hub.check_in(&key(), &pod(), after_cut);
+    assert!(hub.view(&key(), ROLLOUT).cut.contains(ROLLOUT));
+}
+
+#[test]
+fn a_router_may_route_until_it_acknowledges_the_cut() {
+    let (hub, mut inbox) = granted();
+    let may_route = || hub.view(&key(), ROLLOUT).routers["uid-1"].may_route;
+    assert!(may_route());
+    hub.cut(&key(), ROLLOUT);
+    let sequence = sent_routes(&mut inbox).pop().unwrap().sequence;
+    acknowledge(&hub, v1::route::Kind::Grant, 1);
+    assert!(may_route());
+    acknowledge(&hub, v1::route::Kind::Cut, sequence);
+    assert!(!may_route());
+}
+
+#[test]
+fn counters_are_cumulative_whatever_the_order_of_their_reports() {
+    let (hub, _inbox) = granted();
+    report(&hub, vec![epoch(7, 5, 4)]);
+    report(&hub, vec![epoch(7, 5, 4)]);
+    report(&hub, vec![epoch(7, 2, 1)]);
+    let open = hub.view(&key(), ROLLOUT).open;
+    let (_, errors) = open.errors().next().unwrap();
+    assert_eq!(
+        (errors.units().candidate, errors.events().candidate),
+        (100, 4)
+    );
+}
+
+#[test]
+fn a_closed_epoch_is_stored_once_and_its_repetition_changes_nothing() {
+    let (hub, mut inbox) = granted();
+    let closed = v1::Epoch {
+        closed: true,
+        ..epoch(7, 5, 4)
+    };
+    report(&hub, vec![closed.clone()]);
+    let view = hub.view(&key(), ROLLOUT);
+    assert_eq!((view.closed.len(), view.open.units().candidate), (1, 0));
+    messages(&mut inbox);
+    let store = EvidenceStore {
+        rollout: ROLLOUT.to_owned(),
+        closed_ids: vec![7],
+        ..EvidenceStore::default()
+    };
+    hub.stored(&key(), &store);
+    let told = messages(&mut inbox);
+    assert!(matches!(&told[0], v1::operator_message::Message::Stored(stored) if stored.ids == [7]));
+    report(
+        &hub,
+        vec![v1::Epoch {
+            sequence: 6,
+            ..closed
+        }],
+    );
+    assert_eq!(hub.view(&key(), ROLLOUT).open.units().candidate, 0);
+}
+
+#[test]
+fn a_router_that_restarts_with_a_route_is_seen_and_its_counts_stay() {
+    let (hub, _inbox) = granted();
+    report(&hub, vec![epoch(7, 5, 4)]);
+    hub.check_in(&key(), &pod(), hello("uid-1", "b"));
+    let view = hub.view(&key(), ROLLOUT);
+    assert!(view.routers["uid-1"].restarted_with_route);
+    assert_eq!(view.closed.len(), 1);
+}
+
+#[test]
+fn a_lease_is_echoed_for_a_granted_route_only() {
+    let (hub, mut inbox) = granted();
+    messages(&mut inbox);
+    let keep_alive = || v1::router_message::Message::KeepAlive(v1::KeepAlive { nonce: 42 });
+    hub.receive(&key(), &pod(), "uid-1", keep_alive());
+    assert!(
+        matches!(&messages(&mut inbox)[0], v1::operator_message::Message::Lease(lease) if lease.nonce == 42)
+    );
+    hub.publish(&key(), routes(RouteKind::Withdraw, 2));
+    messages(&mut inbox);
+    hub.receive(&key(), &pod(), "uid-1", keep_alive());
+    assert!(messages(&mut inbox).is_empty());
+}
+
+#[test]
+fn exposed_time_runs_only_under_an_acknowledged_grant() {
+    let (hub, _inbox) = granted();
+    assert_eq!(hub.view(&key(), ROLLOUT).exposed, std::time::Duration::ZERO);
+    acknowledge(&hub, v1::route::Kind::Grant, 1);
+    let first = hub.view(&key(), ROLLOUT).exposed;
+    let second = hub.view(&key(), ROLLOUT).exposed;
+    assert!(second > first);
+    hub.cut(&key(), ROLLOUT);
+    let stopped = hub.view(&key(), ROLLOUT).exposed;
+    assert_eq!(hub.view(&key(), ROLLOUT).exposed, stopped);
+}
