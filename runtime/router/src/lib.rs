@@ -12,9 +12,13 @@
 mod admin;
 pub mod config;
 pub mod engine;
+pub mod evaluate;
 pub mod front;
 pub mod metrics;
 pub mod plane;
 pub mod queue;
+mod run;
+pub mod session;
 
 pub use config::{Config, Limits, Pod, Role, Timing};
+pub use run::{Router, StartError, run};
