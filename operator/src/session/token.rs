@@ -227,3 +227,6 @@ async fn get<T: serde::de::DeserializeOwned>(
         .expect("a fixed path makes a request");
     client.request(request).await
 }
+
+#[cfg(test)]
+mod tests;
