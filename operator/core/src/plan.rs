@@ -26,6 +26,9 @@ fn advance(cx: &Cx<'_>, draft: &mut Draft) {
         Ok(_) | Err(_) => return rollout::hold(cx, draft),
     };
     objects::front(cx, desired, draft);
+    if cx.persisted.rollout.is_none() {
+        rollout::answer(cx, draft);
+    }
     draft.status.target = Some(desired.reference());
     match (&cx.persisted.stable, &cx.persisted.rollout) {
         (_, Some(_)) => rollout::advance(cx, desired, draft),

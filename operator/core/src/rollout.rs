@@ -53,10 +53,16 @@ pub(crate) fn advance(cx: &Cx<'_>, desired: &Desired<'_>, draft: &mut Draft) {
     }
 }
 
+/// Answers a command that has no rollout to act on.
+pub(crate) fn answer(cx: &Cx<'_>, draft: &mut Draft) {
+    let moved = commands::carry_out(cx, None, draft);
+    debug_assert_eq!(moved, Moved::No, "there is nothing to move");
+}
+
 /// Spec cannot be followed: nothing goes forward, but harm still ends, and what is being rolled back is.
 pub(crate) fn hold(cx: &Cx<'_>, draft: &mut Draft) {
     let Some(rollout) = &cx.persisted.rollout else {
-        return;
+        return answer(cx, draft);
     };
     if commands::carry_out(cx, None, draft) == Moved::Yes || finish_cut(cx, draft) == Moved::Yes {
         return;

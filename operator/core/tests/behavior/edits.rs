@@ -1,0 +1,235 @@
+//! Edits in the middle (`rollout.md` 4).
+
+use serde_json::json;
+use smallfleet_core::revision::Verdict;
+use smallfleet_core::world::Role;
+use smallfleet_crds::status::RolloutState;
+
+use crate::lab::{Behavior, Lab};
+
+const UNDECIDED: [RolloutState; 2] = [RolloutState::Preparing, RolloutState::Analyzing];
+
+fn in_state(state: RolloutState) -> Lab {
+    let mut lab = Lab::at_rest(3);
+    if state == RolloutState::Preparing {
+        lab.behave("2", Behavior::NeverReady);
+    }
+    lab.ask_for("2");
+    lab.run_until_state(state);
+    lab.run(3);
+    assert_eq!(lab.state(), Some(state));
+    lab
+}
+
+#[test]
+fn a_third_revision_supersedes_the_second() {
+    for state in UNDECIDED {
+        let mut lab = in_state(state);
+        let id = lab.rollout().id;
+        lab.ask_for("3");
+        lab.run(1);
+        assert_eq!(lab.granted(), 0, "{state:?}");
+        lab.run_until(400, |lab| lab.stable() == lab.hash("3"));
+        let second = lab.hash("2");
+        let verdict = lab
+            .revisions
+            .iter()
+            .find(|one| one.hash == second)
+            .unwrap()
+            .verdict;
+        assert_eq!(verdict, Some(Verdict::Superseded));
+        assert!(lab.status().refused.is_empty());
+        assert_ne!(lab.status().last_rollout.unwrap().id, id);
+    }
+}
+
+#[test]
+fn back_to_stable_cancels() {
+    for state in UNDECIDED {
+        let mut lab = in_state(state);
+        lab.ask_for("1");
+        lab.run(15);
+        assert!(
+            lab.status().rollout.is_none() && lab.is("Ready", "True"),
+            "{state:?}"
+        );
+        assert_eq!(lab.status().last_rollout.unwrap().outcome, "Cancelled");
+        assert!(lab.pods_of(Role::Candidate).is_empty() && lab.status().refused.is_empty());
+    }
+}
+
+#[test]
+fn back_to_a_refused_revision_makes_no_pods() {
+    let mut lab = Lab::at_rest(2);
+    lab.behave("2", Behavior::Slow);
+    lab.ask_for("2");
+    lab.run_until_state(RolloutState::RolledBack);
+    lab.ask_for("1");
+    lab.run(5);
+    assert!(lab.is("Ready", "True"));
+    lab.behave("2", Behavior::Good);
+    lab.ask_for("2");
+    lab.run(30);
+    assert_eq!(lab.state(), Some(RolloutState::RolledBack));
+    assert!(lab.pods_of(Role::Candidate).is_empty() && lab.is("Stalled", "True"));
+}
+
+#[test]
+fn back_to_a_revision_promoted_before_rolls_at_once() {
+    let mut lab = Lab::at_rest(2);
+    lab.ask_for("2");
+    lab.run_until(400, |lab| lab.stable() == lab.hash("2"));
+    lab.events.clear();
+    lab.ask_for("1");
+    lab.run_until(60, |lab| lab.stable() == lab.hash("1"));
+    assert!(
+        !lab.emitted("TrafficRaised"),
+        "no canary for a known good revision"
+    );
+}
+
+#[test]
+fn edited_steps_or_objectives_begin_anew() {
+    for (pointer, value) in [
+        (
+            "/rollout/steps",
+            json!([{"name": "two", "nodes": 2, "minExposureSeconds": 7}]),
+        ),
+        ("/rollout/analysis/falseRollbackRate", json!("2%")),
+        (
+            "/rollout/analysis/objectives",
+            json!([{"name": "errors", "type": "Errors"}]),
+        ),
+    ] {
+        let mut lab = in_state(RolloutState::Analyzing);
+        let before = lab.rollout();
+        lab.edit(pointer, value);
+        lab.run(1);
+        let now = lab.rollout();
+        assert_ne!(now.id, before.id, "{pointer}");
+        assert_eq!(
+            (
+                now.step,
+                now.candidate_traffic_permille,
+                now.exposed_seconds
+            ),
+            (0, 0, 0)
+        );
+        assert_eq!(lab.granted(), 0);
+        lab.run_until(400, |lab| lab.stable() == lab.hash("2"));
+    }
+}
+
+#[test]
+fn live_settings_keep_the_rollout() {
+    for (pointer, value) in [
+        ("/rollout/stepDeadlineSeconds", json!(301)),
+        ("/rollout/candidateReadySeconds", json!(61)),
+        ("/rollout/onInconclusive", json!("Pause")),
+        (
+            "/featureFlag/overrides",
+            json!([{"name": "staff", "header": "x-tenant", "values": ["a"]}]),
+        ),
+        ("/service/port", json!(8080)),
+    ] {
+        let mut lab = in_state(RolloutState::Analyzing);
+        let before = lab.rollout();
+        lab.edit(pointer, value);
+        lab.run(2);
+        let now = lab.rollout();
+        assert_eq!(now.id, before.id, "{pointer}");
+        assert!(
+            now.sequence > before.sequence,
+            "{pointer}: a live edit is a new route"
+        );
+        assert_eq!(lab.granted(), 1);
+        if pointer.contains("overrides") {
+            let route = lab.hub.published.by_router.values().next().unwrap();
+            assert_eq!(route.overrides.len(), 1);
+        }
+    }
+}
+
+#[test]
+fn a_placement_edit_waits_for_the_verdict_but_candidates_off_it_go_now() {
+    let mut lab = in_state(RolloutState::Analyzing);
+    let applied = lab.daemon_set.as_ref().unwrap().applied_hash.clone();
+    let held = lab.rollout().wave[0].clone();
+    for node in ["n0", "n1", "n2"] {
+        let zone = if node == held { "b" } else { "a" };
+        lab.node(node)
+            .labels
+            .insert("zone".to_owned(), zone.to_owned());
+    }
+    lab.edit("/placement/nodeSelector", json!({"zone": "a"}));
+    lab.run(1);
+    assert_eq!(lab.granted(), 0, "its route goes at once");
+    lab.run(3);
+    assert!(
+        lab.pods_of(Role::Candidate)
+            .iter()
+            .all(|pod| pod.node != held)
+    );
+    assert!(lab.rollout().wave.iter().all(|node| *node != held));
+    assert_eq!(lab.daemon_set.as_ref().unwrap().applied_hash, applied);
+    lab.ask_for("1");
+    lab.run(12);
+    assert_ne!(
+        lab.daemon_set.as_ref().unwrap().applied_hash,
+        applied,
+        "at rest it rolls"
+    );
+}
+
+#[test]
+fn back_to_stable_while_promoting_reverts_without_refusing() {
+    let mut lab = Lab::at_rest(3);
+    lab.ask_for("2");
+    lab.run_until(400, |lab| {
+        lab.daemon_set.as_ref().unwrap().revision == lab.hash("2")
+    });
+    lab.ask_for("1");
+    lab.run_until_state(RolloutState::Reverting);
+    lab.run_until(60, |lab| lab.status().rollout.is_none());
+    assert_eq!(lab.stable(), lab.hash("1"));
+    assert!(lab.status().refused.is_empty() && lab.is("Ready", "True"));
+}
+
+#[test]
+fn a_third_revision_waits_while_the_second_is_promoted() {
+    let mut lab = Lab::at_rest(3);
+    lab.ask_for("2");
+    lab.run_until_state(RolloutState::Promoting);
+    lab.ask_for("3");
+    lab.run_until(100, |lab| lab.stable() == lab.hash("2"));
+    lab.run_until(400, |lab| lab.stable() == lab.hash("3"));
+}
+
+#[test]
+fn an_unrelated_edit_never_unrefuses() {
+    let mut lab = Lab::at_rest(2);
+    lab.behave("2", Behavior::Slow);
+    lab.ask_for("2");
+    lab.run_until_state(RolloutState::RolledBack);
+    lab.edit("/service/port", json!(81));
+    lab.edit("/rollout/analysis/falseRollbackRate", json!("2%"));
+    lab.run(30);
+    assert_eq!(lab.state(), Some(RolloutState::RolledBack));
+    assert!(lab.pods_of(Role::Candidate).is_empty());
+}
+
+#[test]
+fn an_invalid_edit_in_a_rollout_raises_nothing_and_keeps_rollback_armed() {
+    let mut lab = in_state(RolloutState::Analyzing);
+    assert_eq!(lab.rollout().step, 0);
+    lab.edit("/runtime/resources/requests/memory", json!("0"));
+    lab.run(100);
+    assert_eq!(
+        (lab.state(), lab.rollout().step),
+        (Some(RolloutState::Analyzing), 0)
+    );
+    let slow = lab.rollout().to;
+    lab.behaviors.insert(slow, Behavior::Slow);
+    lab.run_until_state(RolloutState::RolledBack);
+    assert!(lab.is("Accepted", "False"));
+}

@@ -1,0 +1,289 @@
+//! Whose fault (`rollout.md` 5).
+
+use serde_json::json;
+use smallfleet_core::world::Role;
+use smallfleet_crds::status::{PauseReason, RolloutState};
+
+use crate::lab::{Behavior, Lab};
+
+fn all_nodes(lab: &mut Lab) {
+    lab.edit(
+        "/rollout/steps",
+        json!([{"name": "all", "nodes": "100%", "minExposureSeconds": 5}]),
+    );
+}
+
+#[test]
+fn a_fault_on_two_nodes_is_the_candidates() {
+    for reason in ["LoadFailed", "ProbeFailed", "OOMKilled", "Whatever"] {
+        let mut lab = Lab::at_rest(3);
+        all_nodes(&mut lab);
+        lab.behave("2", Behavior::Fails(reason));
+        lab.ask_for("2");
+        lab.run_until_state(RolloutState::RolledBack);
+        let refused = lab.status().refused[0].clone();
+        assert_eq!(refused.reason, "CandidateFault");
+        let named = if reason == "OOMKilled" {
+            "OutOfMemory"
+        } else {
+            reason
+        };
+        assert!(refused.effect.contains(named), "{}", refused.effect);
+        assert_eq!(lab.stable(), lab.hash("1"));
+    }
+}
+
+#[test]
+fn a_fault_on_the_only_node_counts_three_times() {
+    let mut lab = Lab::at_rest(1);
+    lab.behave("2", Behavior::Fails("LoadFailed"));
+    lab.ask_for("2");
+    lab.run_until(20, |lab| {
+        lab.state().is_some() && !lab.rollout().faults.is_empty()
+    });
+    assert_eq!(
+        lab.state(),
+        Some(RolloutState::Preparing),
+        "once is not enough"
+    );
+    // Restarts of the operator do not forget.
+    lab.new_leader();
+    lab.run_until_state(RolloutState::RolledBack);
+    assert_eq!(lab.status().refused[0].reason, "CandidateFault");
+}
+
+#[test]
+fn what_spec_names_wrongly_is_rejected_and_not_refused() {
+    for (behavior, reason) in [
+        (
+            Behavior::NoImage("manifest unknown: no such digest"),
+            "ImageNotFound",
+        ),
+        (Behavior::Fails("WrongTask"), "WrongTask"),
+        (Behavior::Fails("InvalidModel"), "InvalidModel"),
+    ] {
+        let mut lab = Lab::at_rest(2);
+        lab.behave("2", behavior);
+        lab.ask_for("2");
+        lab.run_until_state(RolloutState::RolledBack);
+        assert!(lab.status().refused.is_empty());
+        assert_eq!(lab.status().phase, "Rejected");
+        assert_eq!(lab.condition("Stalled").unwrap().1, reason);
+        assert!(
+            lab.is("Accepted", "False") && lab.is("Ready", "False") && lab.is("Available", "True")
+        );
+        assert!(lab.pods_of(Role::Candidate).is_empty());
+        lab.run(20);
+        lab.later(100);
+        assert!(lab.reconcile().actions.is_empty(), "at rest");
+        lab.ask_for("3");
+        lab.run_until(400, |lab| lab.stable() == lab.hash("3"));
+    }
+}
+
+#[test]
+fn a_registry_that_is_down_blocks_and_goes_on_by_itself() {
+    let mut lab = Lab::at_rest(6);
+    lab.behave(
+        "2",
+        Behavior::NoImage("dial tcp 198.18.0.1:5000: connect: connection refused"),
+    );
+    lab.ask_for("2");
+    lab.run_until(60, |lab| {
+        lab.state().is_some() && lab.rollout().blocked.is_some()
+    });
+    let rollout = lab.rollout();
+    assert_eq!(rollout.blocked.unwrap().reason, "ImagePull");
+    assert!(
+        rollout.excluded.len() < 3,
+        "a few nodes are tried, not the fleet: {:?}",
+        rollout.excluded
+    );
+    assert_eq!(lab.status().phase, "Blocked");
+    lab.run(200);
+    assert_eq!(
+        lab.state(),
+        Some(RolloutState::Preparing),
+        "the environment is never held against a revision"
+    );
+    lab.behave("2", Behavior::Good);
+    lab.run_until(400, |lab| lab.stable() == lab.hash("2"));
+}
+
+#[test]
+fn a_candidate_without_room_moves_to_the_next_node() {
+    let mut lab = Lab::at_rest(3);
+    lab.ask_for("2");
+    lab.run_until(20, |lab| lab.pods_of(Role::Candidate).len() == 1);
+    let first = lab.rollout().wave;
+    let pod = lab
+        .pods
+        .iter_mut()
+        .find(|pod| pod.role == Role::Candidate)
+        .unwrap();
+    pod.unschedulable = Some("insufficient memory".to_owned());
+    lab.run(30);
+    assert_eq!(lab.rollout().wave, first, "it is given a minute");
+    lab.run_until(60, |lab| lab.rollout().wave != first);
+    assert_eq!(lab.rollout().excluded[0].reason, "Unschedulable");
+    lab.run_until(400, |lab| lab.stable() == lab.hash("2"));
+}
+
+#[test]
+fn without_another_node_it_is_blocked_until_there_is_room() {
+    let mut lab = Lab::at_rest(1);
+    lab.ask_for("2");
+    lab.run_until(20, |lab| lab.pods_of(Role::Candidate).len() == 1);
+    lab.pods
+        .iter_mut()
+        .find(|pod| pod.role == Role::Candidate)
+        .unwrap()
+        .unschedulable = Some("no room".to_owned());
+    lab.run_until(100, |lab| {
+        lab.state().is_some() && lab.rollout().blocked.is_some()
+    });
+    assert_eq!(lab.rollout().blocked.unwrap().reason, "Unschedulable");
+    lab.pods
+        .iter_mut()
+        .find(|pod| pod.role == Role::Candidate)
+        .unwrap()
+        .unschedulable = None;
+    lab.run_until(400, |lab| lab.stable() == lab.hash("2"));
+}
+
+#[test]
+fn a_lost_node_is_replaced_and_dead_nodes_never_block() {
+    let mut lab = Lab::at_rest(3);
+    lab.rate = 2;
+    lab.ask_for("2");
+    lab.run_until_state(RolloutState::Analyzing);
+    let lost = lab.rollout().wave[0].clone();
+    let sequence = lab.rollout().sequence;
+    lab.node(&lost).ready = false;
+    lab.run(2);
+    assert!(!lab.rollout().wave.contains(&lost));
+    assert!(lab.rollout().sequence > sequence);
+    assert!(lab.rollout().excluded.is_empty(), "it may be used again");
+    lab.rate = 2000;
+    lab.run_until(400, |lab| lab.stable() == lab.hash("2"));
+    assert!(lab.is("Ready", "True"), "Ready speaks of Ready nodes");
+    assert_eq!(lab.status().worst_nodes[0].node, lost);
+}
+
+#[test]
+fn a_node_under_pressure_loses_its_route_then_its_candidate() {
+    let mut lab = Lab::at_rest(2);
+    lab.rate = 2;
+    lab.ask_for("2");
+    lab.run_until_state(RolloutState::Analyzing);
+    let node = lab.rollout().wave[0].clone();
+    lab.node(&node).pressure = true;
+    lab.crash_after(0);
+    assert_eq!(
+        lab.granted(),
+        0,
+        "the route goes before anything is written"
+    );
+    lab.run(15);
+    assert!(
+        lab.pods_of(Role::Candidate)
+            .iter()
+            .all(|pod| pod.node != node)
+    );
+}
+
+#[test]
+fn stable_that_fails_too_excludes_the_node() {
+    let mut lab = Lab::at_rest(3);
+    lab.ask_for("2");
+    lab.behave("2", Behavior::Fails("LoadFailed"));
+    lab.run_until(20, |lab| lab.pods_of(Role::Candidate).len() == 1);
+    let node = lab.rollout().wave[0].clone();
+    for pod in lab
+        .pods
+        .iter_mut()
+        .filter(|pod| pod.node == node && pod.role == Role::Stable)
+    {
+        pod.disruption = Some("Evicted".to_owned());
+        pod.ready = false;
+    }
+    lab.run(3);
+    assert!(
+        lab.rollout()
+            .excluded
+            .iter()
+            .any(|excluded| excluded.node == node)
+    );
+    assert!(lab.status().refused.is_empty() && lab.rollout().faults.is_empty());
+}
+
+#[test]
+fn routers_that_restart_with_a_route_are_left_alone_then_blamed() {
+    let mut lab = Lab::at_rest(4);
+    lab.rate = 2;
+    lab.ask_for("2");
+    lab.run_until_state(RolloutState::Analyzing);
+    for round in 1..=2 {
+        lab.run_until(60, |lab| lab.granted() == 1);
+        let node = lab.rollout().wave[0].clone();
+        lab.routers
+            .values_mut()
+            .filter(|router| router.node == node)
+            .for_each(|router| router.restarted_with_route = true);
+        lab.run(2);
+        if round == 1 {
+            assert_eq!(lab.rollout().excluded[0].reason, "RouterRestarted");
+            assert!(lab.emitted("NodeExcluded"));
+        }
+    }
+    lab.run_until_state(RolloutState::RolledBack);
+    assert_eq!(lab.status().refused[0].reason, "RouterRestarts");
+}
+
+#[test]
+fn not_ready_in_time_without_a_reason_is_inconclusive() {
+    let mut lab = Lab::at_rest(2);
+    lab.behave("2", Behavior::NeverReady);
+    lab.ask_for("2");
+    lab.run_until_state(RolloutState::Inconclusive);
+    assert_eq!(
+        lab.rollout().paused.unwrap().reason,
+        PauseReason::Inconclusive
+    );
+    lab.behave("2", Behavior::Good);
+    lab.run_until(400, |lab| lab.stable() == lab.hash("2"));
+}
+
+#[test]
+fn a_revision_that_fails_while_it_is_promoted_is_reverted_and_refused() {
+    let mut lab = Lab::at_rest(3);
+    lab.ask_for("2");
+    lab.run_until_state(RolloutState::Promoting);
+    lab.behave("2", Behavior::Fails("OOMKilled"));
+    lab.run_until_state(RolloutState::Reverting);
+    lab.run_until_state(RolloutState::RolledBack);
+    assert_eq!(lab.status().refused[0].reason, "CandidateFault");
+    assert_eq!(lab.daemon_set.as_ref().unwrap().revision, lab.hash("1"));
+    lab.run(30);
+    assert!(lab.is("Available", "True") && lab.is("Stalled", "True"));
+    assert!(
+        lab.pods_of(Role::Stable)
+            .iter()
+            .all(|pod| pod.revision == lab.hash("1"))
+    );
+}
+
+#[test]
+fn a_node_with_another_models_candidate_is_not_used() {
+    let mut lab = Lab::at_rest(2);
+    lab.foreign_candidates.insert("n0".to_owned());
+    lab.ask_for("2");
+    lab.run_until(400, |lab| lab.state() == Some(RolloutState::Analyzing));
+    assert_eq!(lab.rollout().wave, ["n1"]);
+    lab.foreign_candidates.insert("n1".to_owned());
+    let mut lab = Lab::at_rest(1);
+    lab.foreign_candidates.insert("n0".to_owned());
+    lab.ask_for("2");
+    lab.run(5);
+    assert_eq!(lab.rollout().blocked.unwrap().reason, "OtherCandidate");
+}
