@@ -207,6 +207,11 @@ impl PodLookup for Caches {
                 .as_ref()
                 .and_then(|spec| spec.node_name.clone())
                 .unwrap_or_default(),
+            ip: pod
+                .status
+                .as_ref()
+                .and_then(|status| status.pod_ip.clone())
+                .unwrap_or_default(),
             deleting: pod.metadata.deletion_timestamp.is_some(),
             model,
         })

@@ -1,11 +1,13 @@
 //! The session with the routers: who they are (`token`), over which TLS (`authority`), what they say (`hub`), on the wire (`server`).
 
 mod authority;
+mod counts;
 mod exposure;
 mod hub;
 mod router;
 mod server;
 mod token;
+mod wire;
 
 use smallfleet_core::world::Role;
 
@@ -24,6 +26,8 @@ pub struct PodIdentity {
     pub model: String,
     pub role: Role,
     pub node: String,
+    /// Empty until the kubelet has told it.
+    pub ip: String,
     pub deleting: bool,
 }
 

@@ -2,29 +2,34 @@
 
 use std::time::{Duration, Instant};
 
-/// A stopwatch that is told, again and again, whether it should run.
+/// A stopwatch that is told, again and again, until when it may run at most: nobody may be there to stop it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Exposure {
     total: Duration,
-    running_since: Option<Instant>,
+    /// Last time that was accounted for, and until when the stopwatch runs by itself.
+    running: Option<(Instant, Instant)>,
+    shown: Duration,
 }
 
 impl Exposure {
-    /// Accounts for the time until now and goes on running, or not.
-    pub(super) fn update(&mut self, now: Instant, running: bool) {
-        if let Some(since) = self.running_since {
-            self.total += now.saturating_duration_since(since);
+    /// Accounts for the time until now and runs on, at most until `until`, or not at all.
+    pub(super) fn update(&mut self, now: Instant, until: Option<Instant>) {
+        if let Some((since, end)) = self.running {
+            self.total += end.min(now).saturating_duration_since(since);
         }
-        self.running_since = running.then_some(now);
+        self.running = until.map(|until| (now, until));
     }
 
-    pub(super) const fn total(&self) -> Duration {
+    /// The total so far, for somebody who may take it over.
+    pub(super) fn show(&mut self) -> Duration {
+        self.shown = self.total;
         self.total
     }
 
-    /// The total so far was taken over by somebody else.
+    /// What was last shown was taken over; what came since stays.
     pub(super) fn taken(&mut self) {
-        self.total = Duration::ZERO;
+        let taken = std::mem::take(&mut self.shown);
+        self.total = self.total.saturating_sub(taken);
     }
 }
 
@@ -32,19 +37,38 @@ impl Exposure {
 mod tests {
     use super::*;
 
+    fn clock() -> impl Fn(u64) -> Instant {
+        let start = Instant::now();
+        move |seconds| start + Duration::from_secs(seconds)
+    }
+
     #[test]
     fn runs_only_while_told_to() {
-        let start = Instant::now();
-        let at = |seconds| start + Duration::from_secs(seconds);
-        let mut exposure = Exposure::default();
-        exposure.update(at(0), true);
-        exposure.update(at(3), true);
-        exposure.update(at(5), false);
-        exposure.update(at(100), false);
-        assert_eq!(exposure.total(), Duration::from_secs(5));
+        let (at, mut exposure) = (clock(), Exposure::default());
+        exposure.update(at(0), Some(at(10)));
+        exposure.update(at(3), Some(at(13)));
+        exposure.update(at(5), None);
+        exposure.update(at(100), None);
+        assert_eq!(exposure.show(), Duration::from_secs(5));
+    }
+
+    #[test]
+    fn a_lease_that_nobody_looked_at_ends_the_time_by_itself() {
+        let (at, mut exposure) = (clock(), Exposure::default());
+        exposure.update(at(0), Some(at(10)));
+        exposure.update(at(300), None);
+        assert_eq!(exposure.show(), Duration::from_secs(10));
+    }
+
+    #[test]
+    fn what_comes_between_a_look_and_its_taking_is_kept() {
+        let (at, mut exposure) = (clock(), Exposure::default());
+        exposure.update(at(0), Some(at(10)));
+        exposure.update(at(4), Some(at(14)));
+        assert_eq!(exposure.show(), Duration::from_secs(4));
+        exposure.update(at(5), Some(at(15)));
         exposure.taken();
-        exposure.update(at(101), true);
-        exposure.update(at(103), true);
-        assert_eq!(exposure.total(), Duration::from_secs(2));
+        exposure.taken();
+        assert_eq!(exposure.show(), Duration::from_secs(1));
     }
 }

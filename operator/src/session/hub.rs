@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use smallfleet_core::action::{Route, Routes};
+use smallfleet_core::action::Routes;
 use smallfleet_core::evidence::EvidenceStore;
 use smallfleet_core::world::{ClosedEpoch, RouteKind, Sessions};
 use smallfleet_protocol::timing::{
@@ -13,12 +13,18 @@ use smallfleet_protocol::timing::{
 use smallfleet_protocol::v1;
 use tokio::sync::mpsc;
 
+use super::counts::Told;
 use super::exposure::Exposure;
-use super::router::{OUTBOX, Outbox, Router};
+use super::router::{EpochState, OUTBOX, Outbox, Router};
+use super::wire::{lowered, wire};
 use super::{ModelKey, PodIdentity};
 
 /// Cut rolloutIDs that are remembered of one model.
 const CUTS_REMEMBERED: usize = 32;
+/// Longest rolloutID that is remembered.
+const ROLLOUT_ID_MAX: usize = 64;
+/// Before this leader's first look at a model its routers ask again soon: their leases run.
+const UNKNOWN_SECONDS: u32 = 2;
 
 /// Handle of the sessions; clones share them.
 #[derive(Clone, Debug)]
@@ -30,6 +36,8 @@ pub struct Hub {
 #[derive(Debug, Default)]
 struct State {
     leading: Option<u64>,
+    /// Until when routers may hold grants of the leader before this one.
+    foreign_until: Option<Instant>,
     leader_address: Option<String>,
     models: HashMap<ModelKey, Model>,
     streams: u64,
@@ -38,8 +46,15 @@ struct State {
 #[derive(Debug, Default)]
 struct Model {
     rollout: String,
+    /// This leader has looked at the model: before, nothing that a router says may be called over.
+    viewed: bool,
+    published: bool,
     routers: BTreeMap<String, Router>,
+    /// Epochs of routers that are gone.
+    orphans: BTreeMap<u64, EpochState>,
     routes: Routes,
+    /// What routers were last told to count.
+    told: Option<Told>,
     cut: Vec<String>,
     exposure: Exposure,
 }
@@ -68,7 +83,9 @@ impl Hub {
 
     /// This replica leads from now on, with this epoch.
     pub fn lead(&self, epoch: u64) {
-        self.lock().leading = Some(epoch);
+        let mut state = self.lock();
+        state.leading = Some(epoch);
+        state.foreign_until = Some(Instant::now() + ROUTE_LEASE);
     }
 
     /// Another replica leads; routers are sent there.
@@ -92,15 +109,7 @@ impl Hub {
         let Some(model) = state.models.get_mut(key) else {
             return;
         };
-        let rollout = model.rollout.clone();
-        model.routers.retain(|uid, router| {
-            if pods.contains(uid) {
-                return true;
-            }
-            router.outbox = None;
-            router.close_epochs();
-            router.epochs.values().any(|epoch| epoch.rollout == rollout)
-        });
+        model.retain(pods);
     }
 
     /// Sends every router of the wave what has changed, and closes the streams of the others.
@@ -110,12 +119,7 @@ impl Hub {
         let Some(model) = state.models.get_mut(key) else {
             return;
         };
-        model.routes = routes;
-        let now = Instant::now();
-        let uids: Vec<String> = model.routers.keys().cloned().collect();
-        uids.iter()
-            .for_each(|uid| model.send_route(uid, epoch, now));
-        model.tick(now);
+        model.publish(routes, epoch, Instant::now());
     }
 
     /// Takes the traffic off a rollout's candidates at once, for good.
@@ -123,12 +127,7 @@ impl Hub {
         let mut state = self.lock();
         let Some(epoch) = state.leading else { return };
         let model = state.models.entry(key.clone()).or_default();
-        model.remember_cut(rollout);
-        let now = Instant::now();
-        for router in model.routers.values_mut() {
-            router.send_cut(rollout, epoch);
-        }
-        model.tick(now);
+        model.cut(rollout, epoch, Instant::now());
     }
 
     /// The evidence is stored: closed epochs in it need not be sent again, exposed time starts anew.
@@ -150,27 +149,24 @@ impl Hub {
     pub fn forget(&self, key: &ModelKey) {
         let mut state = self.lock();
         if let (Some(epoch), Some(model)) = (state.leading, state.models.get_mut(key)) {
+            // Streams end when their messages are sent: with the model goes the sending half.
             let rollout = model.rollout.clone();
-            model
-                .routers
-                .values_mut()
-                .for_each(|router| router.send_cut(&rollout, epoch));
+            model.cut(&rollout, epoch, Instant::now());
         }
         state.models.remove(key);
     }
 
-    /// At least 95 % of these routers have spoken to this leader.
+    /// At least 95 % of these routers have a stream to this leader, and told what they counted.
     #[must_use]
     pub fn heard_enough(&self, key: &ModelKey, routers: &[String]) -> bool {
         let state = self.lock();
         let Some(model) = state.models.get(key) else {
             return routers.is_empty();
         };
+        let now = Instant::now();
         let heard = routers.iter().filter(|uid| {
-            model
-                .routers
-                .get(*uid)
-                .is_some_and(|router| router.outbox.is_some())
+            let router = model.routers.get(*uid);
+            router.is_some_and(|router| router.is_heard(now))
         });
         heard.count() * 100 >= routers.len() * 95
     }
@@ -208,14 +204,11 @@ impl Hub {
             state.streams += 1;
             let id = state.streams;
             let model = state.models.get_mut(key)?;
-            let named = welcome.stream;
             let router = model.routers.get_mut(&uid)?;
             let (sender, receiver) = mpsc::channel(OUTBOX);
-            router.opened(Outbox { id, sender }, &model.rollout, now);
+            router.opened(Outbox { id, sender }, now);
             router.send(v1::operator_message::Message::Welcome(welcome));
-            if named {
-                model.send_route(&uid, epoch, now);
-            }
+            model.send_route(&uid, epoch, now);
             (id, receiver)
         };
         self.wake(key);
@@ -236,7 +229,7 @@ impl Hub {
             if router.outbox.as_ref().is_none_or(|outbox| outbox.id != id) {
                 return;
             }
-            router.outbox = None;
+            router.close(Instant::now());
         }
         self.wake(key);
     }
@@ -285,27 +278,26 @@ impl State {
                 false,
             );
         };
+        let foreign_until = self.foreign_until.filter(|until| *until > now);
         let model = self.models.entry(key.clone()).or_default();
         let uid = hello.pod_uid.clone();
-        if let Some(cut) = hello
-            .last_cut
-            .as_ref()
-            .filter(|cut| !cut.rollout_id.is_empty())
-        {
-            model.remember_cut(&cut.rollout_id.clone());
+        if let Some(cut) = &hello.last_cut {
+            model.remember_cut(&cut.rollout_id);
         }
         let changed = match model.routers.get_mut(&uid) {
             Some(router) => router.hear(hello, now),
             None => {
-                model.routers.insert(
-                    uid.clone(),
-                    Router::new(hello, pod.node.clone(), pod.role, now),
-                );
+                let router = Router::new(hello, pod.node.clone(), pod.role, foreign_until, now);
+                model.routers.insert(uid.clone(), router);
                 true
             }
         };
         let stream = model.routes.by_router.contains_key(&uid);
-        let next_check_in_seconds = self.check_in_seconds();
+        let next_check_in_seconds = if model.published {
+            self.check_in_seconds()
+        } else {
+            UNKNOWN_SECONDS
+        };
         let welcome = v1::Welcome {
             next_check_in_seconds,
             stream,
@@ -324,55 +316,96 @@ impl State {
 
 impl Model {
     fn view(&mut self, rollout: &str, now: Instant) -> Sessions {
-        if self.rollout != rollout {
-            rollout.clone_into(&mut self.rollout);
-            self.exposure = Exposure::default();
-            self.routers
-                .values_mut()
-                .for_each(|router| router.restarted_with_route = false);
+        if self.rollout != rollout || !self.viewed {
+            self.begin(rollout);
         }
         self.tick(now);
         let mut sessions = Sessions {
             rollout: rollout.to_owned(),
             cut: self.cut.iter().cloned().collect(),
-            exposed: self.exposure.total(),
+            exposed: self.exposure.show(),
             ..Sessions::default()
         };
         for (uid, router) in &self.routers {
-            sessions.routers.insert(uid.clone(), router.view(now));
+            let view = router.view(rollout, now);
+            sessions.routers.insert(uid.clone(), view);
             router.add_burn_in(rollout, &mut sessions.burn_in);
-            for (id, epoch) in router
-                .epochs
-                .iter()
-                .filter(|(_, epoch)| epoch.rollout == rollout)
-            {
-                if epoch.closed {
-                    sessions.closed.push(ClosedEpoch {
-                        id: *id,
-                        counts: epoch.counts.clone(),
-                    });
-                } else if let Err(error) = sessions.open.merge(&epoch.counts) {
-                    tracing::error!(%error, "an epoch does not fit the others and is left out");
-                }
-            }
+        }
+        let epochs = self.routers.values().flat_map(|router| &router.epochs);
+        for (id, epoch) in epochs.chain(&self.orphans) {
+            add_epoch(*id, epoch, &mut sessions);
         }
         sessions
     }
 
+    /// What belongs to another rollout than this is over.
+    fn begin(&mut self, rollout: &str) {
+        self.viewed = true;
+        rollout.clone_into(&mut self.rollout);
+        self.exposure = Exposure::default();
+        self.told = None;
+        self.orphans.retain(|_, epoch| epoch.rollout == rollout);
+        self.routers
+            .values_mut()
+            .for_each(|router| router.begin(rollout));
+    }
+
+    fn retain(&mut self, pods: &BTreeSet<String>) {
+        let gone = self.routers.extract_if(.., |uid, _| !pods.contains(uid));
+        for (_, mut router) in gone {
+            router.close_epochs();
+            for (id, epoch) in router.epochs {
+                self.orphans.entry(id).or_insert(epoch);
+            }
+        }
+    }
+
+    fn publish(&mut self, routes: Routes, epoch: u64, now: Instant) {
+        self.routes = routes;
+        self.published = true;
+        let mut latency = self.routes.by_router.values();
+        if let Some(latency) = latency.find_map(|route| route.latency.as_ref()) {
+            self.told = Some(Told {
+                freeze: latency.freeze,
+                thresholds: latency.thresholds_microseconds.len(),
+                factors: latency.rhos_permille.len(),
+            });
+        }
+        let uids: Vec<String> = self.routers.keys().cloned().collect();
+        uids.iter().for_each(|uid| self.send_route(uid, epoch, now));
+        self.tick(now);
+    }
+
+    fn cut(&mut self, rollout: &str, epoch: u64, now: Instant) {
+        for router in self.routers.values_mut() {
+            router.send_cut(rollout, epoch, now);
+        }
+        self.remember_cut(rollout);
+        // Who was sent nothing yet may hold a grant of the leader before this one.
+        let uids: Vec<String> = self.routers.keys().cloned().collect();
+        if self.routes.rollout == rollout {
+            uids.iter().for_each(|uid| self.send_route(uid, epoch, now));
+        }
+        self.tick(now);
+    }
+
     fn tick(&mut self, now: Instant) {
-        let exposes = self
-            .routers
-            .values()
-            .any(|router| router.exposes(&self.rollout, now));
-        self.exposure.update(now, exposes);
+        let routers = self.routers.values();
+        let until = routers.filter_map(|router| router.exposes(&self.rollout, now));
+        self.exposure.update(now, until.max());
     }
 
     fn remember_cut(&mut self, rollout: &str) {
-        if self.cut.iter().all(|known| known != rollout) {
-            self.cut.push(rollout.to_owned());
+        let known = self.cut.iter().any(|known| known == rollout);
+        if known || rollout.is_empty() || rollout.len() > ROLLOUT_ID_MAX {
+            return;
         }
+        self.cut.push(rollout.to_owned());
         if self.cut.len() > CUTS_REMEMBERED {
-            self.cut.remove(0);
+            // Never the present one: each router tells of the last cut that it saw, so there may be many.
+            let present = [&self.rollout, &self.routes.rollout];
+            let old = self.cut.iter().position(|cut| !present.contains(&cut));
+            old.map(|index| self.cut.remove(index));
         }
     }
 
@@ -383,27 +416,19 @@ impl Model {
             return;
         };
         let Some(route) = self.routes.by_router.get(uid) else {
-            router.outbox = None;
+            if self.published {
+                router.dismiss(now);
+            }
             return;
         };
-        let grant = route.kind == RouteKind::Grant;
-        if grant && !self.routes.granting {
-            return;
-        }
         let mut message = wire(route, &self.routes, epoch);
-        if grant && is_cut {
+        if is_cut && route.kind != RouteKind::Cut {
             // The cut came first and stays; the status that says so is on its way.
-            message.set_kind(v1::route::Kind::Cut);
-            message.sequence += 1;
+            message = lowered(&message, v1::route::Kind::Cut, message.sequence + 1);
         }
-        if router.sent.as_ref() == Some(&message) || router.is_cut_of(&message) {
-            return;
+        if message.kind() != v1::route::Kind::Grant || self.routes.granting {
+            router.tell(message, now);
         }
-        if message.kind() == v1::route::Kind::Grant {
-            router.extend(&message.rollout_id, now);
-        }
-        router.sent = Some(message.clone());
-        router.send(v1::operator_message::Message::Route(message));
     }
 
     /// True when something changed that a plan looks at.
@@ -420,164 +445,47 @@ impl Model {
             return false;
         };
         router.heard = now;
-        match message {
+        let changed = match message {
             v1::router_message::Message::KeepAlive(keep_alive) => {
-                if granting && let Some(epoch) = epoch {
-                    router.echo(keep_alive.nonce, epoch, now);
+                if let Some(epoch) = epoch {
+                    router.echo(keep_alive.nonce, epoch, granting, now);
                 }
                 false
             }
             v1::router_message::Message::Ack(ack) => {
                 router.acknowledge(&ack);
+                if ack.kind() == v1::route::Kind::Cut {
+                    // A leader that does not know of a cut learns it from a router that carried it out.
+                    self.remember_cut(&ack.rollout_id);
+                }
                 true
             }
-            v1::router_message::Message::Report(report) => router.take_report(report, &current),
-            v1::router_message::Message::Hello(_) => false,
-        }
-    }
-}
-
-impl Router {
-    fn opened(&mut self, outbox: Outbox, rollout: &str, now: Instant) {
-        self.outbox = Some(outbox);
-        self.sent = None;
-        // It may hold a grant from before, of this leader or another.
-        if !rollout.is_empty() {
-            self.extend(rollout, now);
-        }
-    }
-
-    fn send(&mut self, message: v1::operator_message::Message) {
-        let Some(outbox) = &self.outbox else { return };
-        let full = outbox
-            .sender
-            .try_send(v1::OperatorMessage {
-                message: Some(message),
-            })
-            .is_err();
-        if full {
-            // It does not read: without a stream its lease runs out.
-            self.outbox = None;
-        }
-    }
-
-    fn send_cut(&mut self, rollout: &str, epoch: u64) {
-        let Some(sent) = self.sent.as_mut().filter(|sent| sent.rollout_id == rollout) else {
-            return;
-        };
-        if sent.kind() == v1::route::Kind::Cut {
-            return;
-        }
-        sent.set_kind(v1::route::Kind::Cut);
-        sent.sequence += 1;
-        sent.leader_epoch = epoch;
-        let message = sent.clone();
-        self.send(v1::operator_message::Message::Route(message));
-    }
-
-    /// It was told to cut this rollout already, with a sequence at least as high.
-    fn is_cut_of(&self, message: &v1::Route) -> bool {
-        message.kind() == v1::route::Kind::Cut
-            && self.sent.as_ref().is_some_and(|sent| {
-                sent.kind() == v1::route::Kind::Cut
-                    && sent.rollout_id == message.rollout_id
-                    && sent.sequence >= message.sequence
-            })
-    }
-
-    /// Extends the lease of a granted route; nothing else is echoed.
-    fn echo(&mut self, nonce: u64, leader_epoch: u64, now: Instant) {
-        let Some(sent) = self
-            .sent
-            .as_ref()
-            .filter(|sent| sent.kind() == v1::route::Kind::Grant)
-        else {
-            return;
-        };
-        let lease = v1::Lease {
-            nonce,
-            leader_epoch,
-            rollout_id: sent.rollout_id.clone(),
-            sequence: sent.sequence,
-        };
-        self.extend(&lease.rollout_id.clone(), now);
-        self.send(v1::operator_message::Message::Lease(lease));
-    }
-
-    fn take_report(&mut self, report: v1::Report, current: &str) -> bool {
-        let mut useless = Vec::new();
-        for epoch in &report.epochs {
-            if epoch.rollout_id != current {
-                useless.push(epoch.id);
-            } else if let Err(error) = self.report(epoch) {
-                tracing::warn!(node = self.node, %error, "a router's counters are unusable and are left out");
+            // It is sent again: before the first look nobody knows which rollout is over.
+            v1::router_message::Message::Report(_) if !self.viewed => false,
+            v1::router_message::Message::Report(report) => {
+                router.take_report(report, &current, self.told)
             }
+            v1::router_message::Message::Hello(_) => false,
+        };
+        if let Some(epoch) = epoch
+            && !self.routes.by_router.contains_key(uid)
+        {
+            // It was only waited for until its route was given back.
+            self.send_route(uid, epoch, now);
         }
-        if !useless.is_empty() {
-            // Of a rollout that is over: nobody waits for them.
-            self.send(v1::operator_message::Message::Stored(v1::EpochsStored {
-                ids: useless,
-            }));
-        }
-        self.burn_in = report.burn_in.or(self.burn_in.take());
-        let changed = self.candidate.as_ref().map(|health| health.ready)
-            != report.candidate.as_ref().map(|health| health.ready);
-        self.candidate = report.candidate;
         changed
     }
+}
 
-    fn stored(&mut self, ids: &BTreeSet<u64>) {
-        let done: Vec<u64> = self
-            .epochs
-            .iter()
-            .filter(|(id, epoch)| epoch.closed && ids.contains(id))
-            .map(|(id, _)| *id)
-            .collect();
-        if done.is_empty() {
-            return;
-        }
-        // The state stays, closed, so that a repeated report of it is not taken for a new epoch.
-        self.send(v1::operator_message::Message::Stored(v1::EpochsStored {
-            ids: done,
-        }));
+fn add_epoch(id: u64, epoch: &EpochState, sessions: &mut Sessions) {
+    if epoch.rollout != sessions.rollout {
+        return;
     }
-}
-
-fn wire(route: &Route, routes: &Routes, leader_epoch: u64) -> v1::Route {
-    let mut message = v1::Route {
-        rollout_id: routes.rollout.clone(),
-        sequence: routes.sequence,
-        leader_epoch,
-        candidate_traffic_permille: route.candidate_traffic_permille,
-        candidate: route.candidate.as_ref().map(|candidate| v1::Candidate {
-            revision: candidate.revision.clone(),
-            address: candidate.address.clone(),
-            fingerprint: candidate.fingerprint.clone(),
-        }),
-        overrides: route.overrides.iter().map(wire_override).collect(),
-        latency: route.latency.as_ref().map(|latency| v1::FrozenLatency {
-            freeze: latency.freeze,
-            thresholds_microseconds: latency.thresholds_microseconds.clone(),
-            rhos_permille: latency.rhos_permille.clone(),
-        }),
-        lease_milliseconds: u32::try_from(ROUTE_LEASE.as_millis()).unwrap_or(u32::MAX),
-        burn_in_units: route.burn_in_units,
-        errors_maturity_seconds: route.errors_maturity_seconds,
-        kind: 0,
-    };
-    message.set_kind(match route.kind {
-        RouteKind::Grant => v1::route::Kind::Grant,
-        RouteKind::Withdraw => v1::route::Kind::Withdraw,
-        RouteKind::Cut => v1::route::Kind::Cut,
-    });
-    message
-}
-
-fn wire_override(forced: &smallfleet_crds::Override) -> v1::Override {
-    v1::Override {
-        header: forced.header.clone(),
-        values: forced.values.clone(),
-        to_candidate: forced.to == smallfleet_crds::OverrideTarget::Candidate,
+    if epoch.closed {
+        let counts = epoch.counts.clone();
+        sessions.closed.push(ClosedEpoch { id, counts });
+    } else if let Err(error) = sessions.open.merge(&epoch.counts) {
+        tracing::error!(%error, "an epoch does not fit the others and is left out");
     }
 }
 

@@ -1,6 +1,6 @@
 //! The session on the wire: tonic over TLS.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,11 +8,13 @@ use std::time::Duration;
 use futures::Stream;
 use kube::Client;
 use smallfleet_core::world::Role;
+use smallfleet_crds::names::port;
 use smallfleet_protocol::v1;
 use smallfleet_protocol::v1::session_server::{Session, SessionServer};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
+use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Server, ServerTlsConfig};
 use tonic::{Request, Response, Status, Streaming};
 
@@ -27,6 +29,8 @@ const HTTP2_KEEP_ALIVE: Duration = Duration::from_secs(5);
 const MESSAGE_SIZE_MAX: usize = 1 << 20;
 /// Streams of one connection; a router opens one.
 const STREAMS_PER_CONNECTION: u32 = 8;
+/// Time for a TLS handshake, and for the first message of a stream.
+const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// Why sessions cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +39,8 @@ pub enum ServeError {
     Authority(#[from] AuthorityError),
     #[error("the session server: {0}")]
     Transport(#[from] tonic::transport::Error),
+    #[error("the session server's address: {0}")]
+    Listen(#[from] std::io::Error),
 }
 
 /// Serves sessions until shutdown.
@@ -49,7 +55,24 @@ pub async fn serve(
     pods: Arc<dyn PodLookup>,
     shutdown: CancellationToken,
 ) -> Result<(), ServeError> {
-    let tls = ServerTlsConfig::new().identity(authority.serving_identity()?);
+    let listener = tokio::net::TcpListener::bind(listen).await?;
+    serve_on(listener, authority, client, hub, pods, shutdown).await
+}
+
+/// Serves sessions on a bound address until shutdown.
+///
+/// # Errors
+/// When no certificate can be made.
+pub async fn serve_on(
+    listener: tokio::net::TcpListener,
+    authority: &Authority,
+    client: Client,
+    hub: Hub,
+    pods: Arc<dyn PodLookup>,
+    shutdown: CancellationToken,
+) -> Result<(), ServeError> {
+    let identity = authority.serving_identity()?;
+    let tls = ServerTlsConfig::new().identity(identity).timeout(HANDSHAKE);
     let sessions = Sessions {
         hub,
         pods,
@@ -62,9 +85,11 @@ pub async fn serve(
         .http2_keepalive_interval(Some(HTTP2_KEEP_ALIVE))
         .http2_keepalive_timeout(Some(HTTP2_KEEP_ALIVE))
         .max_concurrent_streams(Some(STREAMS_PER_CONNECTION))
-        .tcp_nodelay(true)
         .add_service(service)
-        .serve_with_shutdown(listen, async move { shutdown.cancelled().await })
+        .serve_with_incoming_shutdown(
+            TcpIncoming::from(listener).with_nodelay(Some(true)),
+            async move { shutdown.cancelled().await },
+        )
         .await?;
     Ok(())
 }
@@ -99,47 +124,76 @@ impl Session for Sessions {
         let caller = self.caller(&request).await?;
         let mut inbound = request.into_inner();
         let hello = first_hello(&mut inbound).await?;
-        let uid = hello.pod_uid.clone();
         let (key, pod) = self.admit(&caller, &hello)?;
-        let reply = self.hub.open(&key, &pod, hello.clone());
-        let Some((id, outbound)) = reply else {
+        let Some((id, outbound)) = self.hub.open(&key, &pod, hello.clone()) else {
             let refusal = self.hub.check_in(&key, &pod, hello);
             return Ok(Response::new(not_leader(refusal)));
         };
-        let (hub, shutdown) = (self.hub.clone(), self.shutdown.clone());
-        let (admitted, caller) = (pod, caller);
-        tokio::spawn(async move {
-            loop {
-                let message = tokio::select! {
-                    message = inbound.next() => message,
-                    () = shutdown.cancelled() => None,
-                };
-                let Some(Ok(v1::RouterMessage {
-                    message: Some(message),
-                })) = message
-                else {
-                    break;
-                };
-                if speaks_for_another(&caller, &message) {
-                    break;
-                }
-                hub.receive(&key, &admitted, &uid, message);
-            }
-            hub.closed(&key, &uid, id);
-        });
+        let listening = Listening {
+            hub: self.hub.clone(),
+            shutdown: self.shutdown.clone(),
+            caller,
+            key,
+            pod,
+            id,
+        };
+        tokio::spawn(listening.run(inbound));
         Ok(Response::new(Box::pin(
             ReceiverStream::new(outbound).map(Ok),
         )))
     }
 }
 
+/// The receiving half of one stream.
+struct Listening {
+    hub: Hub,
+    shutdown: CancellationToken,
+    caller: Caller,
+    key: ModelKey,
+    pod: PodIdentity,
+    id: u64,
+}
+
+impl Listening {
+    /// Until the router, another stream of it, or this process ends.
+    async fn run(self, mut inbound: Streaming<v1::RouterMessage>) {
+        let uid = self.caller.pod_uid.as_str();
+        loop {
+            let message = tokio::select! {
+                message = inbound.next() => message,
+                () = self.shutdown.cancelled() => break,
+            };
+            let Some(Ok(v1::RouterMessage {
+                message: Some(message),
+            })) = message
+            else {
+                break;
+            };
+            if speaks_for_another(&self.caller, &self.pod, &message) {
+                break;
+            }
+            self.hub.receive(&self.key, &self.pod, uid, message);
+        }
+        self.hub.closed(&self.key, uid, self.id);
+    }
+}
+
 /// A later hello of a stream has to name the same pod.
-fn speaks_for_another(caller: &Caller, message: &v1::router_message::Message) -> bool {
-    matches!(message, v1::router_message::Message::Hello(hello) if hello.pod_uid != caller.pod_uid)
+fn speaks_for_another(
+    caller: &Caller,
+    pod: &PodIdentity,
+    message: &v1::router_message::Message,
+) -> bool {
+    match message {
+        v1::router_message::Message::Hello(hello) => own_words(caller, pod, hello).is_err(),
+        _ => false,
+    }
 }
 
 async fn first_hello(inbound: &mut Streaming<v1::RouterMessage>) -> Result<v1::Hello, Status> {
-    match inbound.message().await?.and_then(|first| first.message) {
+    let first = tokio::time::timeout(HANDSHAKE, inbound.message()).await;
+    let first = first.map_err(|_| Status::deadline_exceeded("a stream begins with a hello"))?;
+    match first?.and_then(|first| first.message) {
         Some(v1::router_message::Message::Hello(hello)) => Ok(hello),
         _ => Err(Status::invalid_argument(
             "the first message of a stream is a hello",
@@ -190,26 +244,55 @@ impl Sessions {
                 "this pod is being deleted: it needs no session",
             ));
         }
-        let claims = [
-            ("namespace", &hello.namespace, &caller.namespace),
-            ("pod_name", &hello.pod_name, &caller.pod_name),
-            ("pod_uid", &hello.pod_uid, &caller.pod_uid),
-            ("model", &hello.model, &pod.model),
-            ("node", &hello.node, &pod.node),
-        ];
-        for (field, said, is) in claims {
-            if said != is {
-                return Err(Status::permission_denied(format!(
-                    "the hello says {field} {said:?}, but the token's pod has {is:?}: a pod speaks for itself only"
-                )));
-            }
+        if pod.ip.is_empty() {
+            return Err(Status::unavailable(format!(
+                "the address of pod {}/{} is not known yet: try again",
+                caller.namespace, caller.pod_name
+            )));
         }
-        if role_of(hello) != Some(pod.role) {
-            return Err(Status::permission_denied(
-                "the hello says another role than the pod has",
-            ));
-        }
+        own_words(caller, &pod, hello)?;
         Ok(((caller.namespace.clone(), pod.model.clone()), pod))
+    }
+}
+
+/// A pod speaks for itself only: what it says of itself is what token and API server say.
+fn own_words(caller: &Caller, pod: &PodIdentity, hello: &v1::Hello) -> Result<(), Status> {
+    let claims = [
+        ("namespace", &hello.namespace, &caller.namespace),
+        ("pod_name", &hello.pod_name, &caller.pod_name),
+        ("pod_uid", &hello.pod_uid, &caller.pod_uid),
+        ("model", &hello.model, &pod.model),
+        ("node", &hello.node, &pod.node),
+    ];
+    for (field, said, is) in claims {
+        if said != is {
+            return Err(Status::permission_denied(format!(
+                "the hello says {field} {said:?}, but the token's pod has {is:?}: a pod speaks for itself only"
+            )));
+        }
+    }
+    if role_of(hello) != Some(pod.role) {
+        return Err(Status::permission_denied(
+            "the hello says another role than the pod has",
+        ));
+    }
+    own_engine(pod, hello)
+}
+
+/// Other routers send requests to this address and trust this key: it has to be the pod's own.
+fn own_engine(pod: &PodIdentity, hello: &v1::Hello) -> Result<(), Status> {
+    let said = hello.engine.as_ref().map(|engine| engine.address.as_str());
+    let Some(said) = said.filter(|address| !address.is_empty()) else {
+        return Ok(());
+    };
+    let (address, own) = (said.parse::<SocketAddr>(), pod.ip.parse::<IpAddr>());
+    match (address, own) {
+        (Ok(address), Ok(own)) if address.ip() == own && address.port() == port::ENGINE => Ok(()),
+        _ => Err(Status::permission_denied(format!(
+            "the hello says that its engine is at {said:?}, but the pod's is at {} port {}: a pod speaks for itself only",
+            pod.ip,
+            port::ENGINE
+        ))),
     }
 }
 

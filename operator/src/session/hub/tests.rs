@@ -1,4 +1,4 @@
-use smallfleet_core::action::Endpoint;
+use smallfleet_core::action::{Endpoint, Route};
 use smallfleet_core::world::Role;
 
 use super::*;
@@ -15,6 +15,7 @@ fn pod() -> PodIdentity {
         model: "intent".to_owned(),
         role: Role::Stable,
         node: "node-1".to_owned(),
+        ip: "198.18.11.4".to_owned(),
         deleting: false,
     }
 }
@@ -255,19 +256,37 @@ fn a_router_that_restarts_with_a_route_is_seen_and_its_counts_stay() {
     assert_eq!(view.closed.len(), 1);
 }
 
+fn keep_alive(hub: &Hub, inbox: &mut Inbox) -> v1::Lease {
+    messages(inbox);
+    let keep_alive = v1::KeepAlive { nonce: 42 };
+    let message = v1::router_message::Message::KeepAlive(keep_alive);
+    hub.receive(&key(), &pod(), "uid-1", message);
+    match messages(inbox).pop() {
+        Some(v1::operator_message::Message::Lease(lease)) => lease,
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
-fn a_lease_is_echoed_for_a_granted_route_only() {
+fn only_a_granted_route_is_leased() {
     let (hub, mut inbox) = granted();
-    messages(&mut inbox);
-    let keep_alive = || v1::router_message::Message::KeepAlive(v1::KeepAlive { nonce: 42 });
-    hub.receive(&key(), &pod(), "uid-1", keep_alive());
-    assert!(
-        matches!(&messages(&mut inbox)[0], v1::operator_message::Message::Lease(lease) if lease.nonce == 42)
-    );
+    let lease = keep_alive(&hub, &mut inbox);
+    assert_eq!((lease.nonce, lease.sequence), (42, 1));
+    assert_eq!(lease.rollout_id, ROLLOUT);
     hub.publish(&key(), routes(RouteKind::Withdraw, 2));
-    messages(&mut inbox);
-    hub.receive(&key(), &pod(), "uid-1", keep_alive());
-    assert!(messages(&mut inbox).is_empty());
+    assert_eq!(keep_alive(&hub, &mut inbox).rollout_id, "");
+}
+
+/// A router that hears nothing for 10 s closes its stream: while candidates load, nothing but the echo tells it that we are there.
+#[test]
+fn a_stream_without_a_grant_is_kept_alive_too() {
+    let (hub, mut inbox) = granted();
+    hub.publish(&key(), routes(RouteKind::Withdraw, 2));
+    assert_eq!(keep_alive(&hub, &mut inbox).nonce, 42);
+    let mut resuming = routes(RouteKind::Grant, 3);
+    resuming.granting = false;
+    hub.publish(&key(), resuming);
+    assert_eq!(keep_alive(&hub, &mut inbox).nonce, 42);
 }
 
 #[test]
@@ -281,4 +300,194 @@ fn exposed_time_runs_only_under_an_acknowledged_grant() {
     hub.cut(&key(), ROLLOUT);
     let stopped = hub.view(&key(), ROLLOUT).exposed;
     assert_eq!(hub.view(&key(), ROLLOUT).exposed, stopped);
+}
+
+#[test]
+fn nothing_but_a_newer_cut_follows_a_cut() {
+    let (hub, mut inbox) = granted();
+    hub.cut(&key(), ROLLOUT);
+    sent_routes(&mut inbox);
+    for kind in [RouteKind::Withdraw, RouteKind::Grant, RouteKind::Cut] {
+        hub.publish(&key(), routes(kind, 2));
+    }
+    let kinds: Vec<_> = sent_routes(&mut inbox)
+        .iter()
+        .map(v1::Route::kind)
+        .collect();
+    assert!(
+        kinds.iter().all(|kind| *kind == v1::route::Kind::Cut),
+        "{kinds:?}"
+    );
+    hub.cut(&key(), ROLLOUT);
+    assert!(sent_routes(&mut inbox).is_empty());
+}
+
+/// A new leader, after a crash between the cut and its status: the router refuses the grant and says why.
+#[test]
+fn a_grant_that_a_router_refuses_as_cut_is_a_cut_from_then_on() {
+    let (hub, mut inbox) = granted();
+    acknowledge(&hub, v1::route::Kind::Cut, 1);
+    let view = hub.view(&key(), ROLLOUT);
+    assert!(view.cut.contains(ROLLOUT));
+    assert!(!view.routers["uid-1"].may_route);
+    assert_eq!(keep_alive(&hub, &mut inbox).rollout_id, "");
+    hub.publish(&key(), routes(RouteKind::Grant, 2));
+    let kinds: Vec<_> = sent_routes(&mut inbox)
+        .iter()
+        .map(v1::Route::kind)
+        .collect();
+    assert!(
+        kinds.iter().all(|kind| *kind == v1::route::Kind::Cut),
+        "{kinds:?}"
+    );
+}
+
+#[test]
+fn the_present_cut_is_never_forgotten_for_old_ones() {
+    let (hub, _inbox) = granted();
+    hub.cut(&key(), ROLLOUT);
+    for old in 0..100 {
+        let mut other = hello(&format!("uid-{}", old + 2), "a");
+        other.last_cut = Some(v1::LastCut {
+            rollout_id: format!("old-{old}"),
+            sequence: 1,
+        });
+        hub.check_in(&key(), &pod(), other);
+    }
+    let cut = hub.view(&key(), ROLLOUT).cut;
+    assert!(cut.contains(ROLLOUT));
+    assert!(cut.len() <= CUTS_REMEMBERED);
+}
+
+/// After a change of the leader routers report before the first look: what they tell must not be called over.
+#[test]
+fn nothing_is_called_stored_before_the_first_look() {
+    let (wake, _) = mpsc::channel(16);
+    let hub = Hub::new(wake);
+    hub.lead(3);
+    let mut inbox = hub.open(&key(), &pod(), hello("uid-1", "a")).unwrap();
+    report(&hub, vec![epoch(7, 5, 4)]);
+    let told = messages(&mut inbox);
+    let stored = |message: &v1::operator_message::Message| {
+        matches!(message, v1::operator_message::Message::Stored(_))
+    };
+    assert!(!told.iter().any(stored), "{told:?}");
+    let _ = hub.view(&key(), ROLLOUT);
+    report(&hub, vec![epoch(7, 6, 4)]);
+    assert_eq!(hub.view(&key(), ROLLOUT).open.units().candidate, 100);
+}
+
+#[test]
+fn epochs_of_a_rollout_that_is_over_are_given_up() {
+    let (hub, mut inbox) = granted();
+    messages(&mut inbox);
+    let old = v1::Epoch {
+        rollout_id: "000000000000".to_owned(),
+        ..epoch(9, 1, 1)
+    };
+    report(&hub, vec![old]);
+    assert!(
+        matches!(&messages(&mut inbox)[0], v1::operator_message::Message::Stored(stored) if stored.ids == [9])
+    );
+    report(&hub, vec![epoch(7, 5, 4)]);
+    let next = hub.view(&key(), "111111111111");
+    assert_eq!((next.open.units().candidate, next.closed.len()), (0, 0));
+}
+
+#[test]
+fn what_a_router_counted_stays_when_its_pod_is_gone() {
+    let (hub, _inbox) = granted();
+    report(&hub, vec![epoch(7, 5, 4)]);
+    hub.retain(&key(), &BTreeSet::new());
+    let view = hub.view(&key(), ROLLOUT);
+    assert!(view.routers.is_empty());
+    assert_eq!(view.closed.len(), 1);
+    assert_eq!(view.open.units().candidate, 0);
+}
+
+#[test]
+fn a_router_that_leaves_the_wave_gives_its_route_back_before_its_stream_ends() {
+    let (hub, mut inbox) = granted();
+    sent_routes(&mut inbox);
+    let mut without = routes(RouteKind::Grant, 2);
+    without.by_router.clear();
+    hub.publish(&key(), without);
+    assert_eq!(sent_routes(&mut inbox)[0].kind(), v1::route::Kind::Withdraw);
+    assert!(!inbox.1.is_closed());
+    acknowledge(&hub, v1::route::Kind::Withdraw, 1);
+    assert!(!hub.view(&key(), ROLLOUT).routers["uid-1"].stream);
+    assert!(inbox.1.try_recv().is_err() && inbox.1.is_closed());
+}
+
+#[test]
+fn a_router_without_a_stream_was_granted_nothing() {
+    let (wake, _) = mpsc::channel(16);
+    let hub = Hub::new(wake);
+    hub.lead(3);
+    hub.lock().foreign_until = None;
+    let _ = hub.view(&key(), ROLLOUT);
+    hub.check_in(&key(), &pod(), hello("uid-1", "a"));
+    hub.publish(&key(), routes(RouteKind::Grant, 1));
+    assert!(!hub.view(&key(), ROLLOUT).routers["uid-1"].may_route);
+}
+
+#[test]
+fn a_new_leader_counts_on_grants_of_the_one_before_it() {
+    let (wake, _) = mpsc::channel(16);
+    let hub = Hub::new(wake);
+    hub.lead(3);
+    hub.check_in(&key(), &pod(), hello("uid-1", "a"));
+    let may_route = || hub.view(&key(), ROLLOUT).routers["uid-1"].may_route;
+    assert!(may_route());
+    let _inbox = hub.open(&key(), &pod(), hello("uid-1", "a")).unwrap();
+    acknowledge(&hub, v1::route::Kind::Withdraw, 1);
+    assert!(!may_route());
+}
+
+#[test]
+fn a_deleted_model_cuts_its_routes_and_ends_the_streams() {
+    let (hub, mut inbox) = granted();
+    sent_routes(&mut inbox);
+    hub.forget(&key());
+    assert_eq!(sent_routes(&mut inbox)[0].kind(), v1::route::Kind::Cut);
+    assert!(inbox.1.is_closed());
+}
+
+#[test]
+fn health_of_another_rollouts_candidate_says_nothing() {
+    let (hub, _inbox) = granted();
+    let health = |rollout: &str| {
+        let report = v1::Report {
+            candidate: Some(v1::CandidateHealth {
+                rollout_id: rollout.to_owned(),
+                ready: true,
+                message: String::new(),
+            }),
+            ..v1::Report::default()
+        };
+        let message = v1::router_message::Message::Report(report);
+        hub.receive(&key(), &pod(), "uid-1", message);
+        hub.view(&key(), ROLLOUT).routers["uid-1"].candidate_ready
+    };
+    assert_eq!(health("000000000000"), None);
+    assert_eq!(health(ROLLOUT), Some(true));
+}
+
+#[test]
+fn a_leader_has_heard_enough_when_reports_came() {
+    let (hub, _inbox) = granted();
+    let wave = ["uid-1".to_owned()];
+    assert!(!hub.heard_enough(&key(), &wave));
+    report(&hub, vec![epoch(7, 5, 4)]);
+    assert!(hub.heard_enough(&key(), &wave));
+    assert!(!hub.heard_enough(&key(), &["uid-1".to_owned(), "uid-2".to_owned()]));
+}
+
+#[test]
+fn a_router_that_does_not_read_loses_its_stream() {
+    let (hub, _inbox) = granted();
+    for sequence in 2..100 {
+        hub.publish(&key(), routes(RouteKind::Grant, sequence));
+    }
+    assert!(!hub.view(&key(), ROLLOUT).routers["uid-1"].stream);
 }
