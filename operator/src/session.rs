@@ -13,7 +13,7 @@ use smallfleet_core::world::Role;
 
 pub use authority::{Authority, AuthorityError};
 pub use hub::Hub;
-pub use server::{ServeError, serve};
+pub use server::{ServeError, serve, serve_on};
 
 /// Namespace and name of a SmallModel.
 pub type ModelKey = (String, String);

@@ -3,10 +3,11 @@
 //! The keys come from the API server's discovery endpoints. Where discovery is off, the token is reviewed by the API server.
 
 use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use axum::http::Request;
-use jsonwebtoken::jwk::JwkSet;
+use jsonwebtoken::jwk::{Jwk, JwkSet};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
 use kube::api::PostParams;
@@ -18,6 +19,10 @@ use tokio::sync::Mutex;
 const AUDIENCE: &str = "smallfleet";
 /// Keys are asked for again at most this often, whatever tokens come.
 const REFRESH: Duration = Duration::from_secs(10);
+/// Keys that are older are asked for again, so that one that was taken back is not trusted for ever.
+const KEYS_AGE: Duration = Duration::from_secs(3600);
+/// Longest wait for the API server.
+const CALL: Duration = Duration::from_secs(5);
 
 /// The pod that a token was made for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,20 +78,22 @@ struct Keys {
     by_id: HashMap<String, (DecodingKey, Algorithm)>,
     /// The API server does not tell its keys.
     off: bool,
-    asked: Option<Instant>,
 }
 
 /// Verifies tokens.
 pub(super) struct Verifier {
     client: Client,
-    keys: Mutex<Keys>,
+    keys: RwLock<Arc<Keys>>,
+    /// When the keys were last asked for, whatever came of it. Held while asking, so that one asks for all.
+    asked: Mutex<Option<Instant>>,
 }
 
 impl Verifier {
     pub(super) fn new(client: Client) -> Self {
         Self {
             client,
-            keys: Mutex::default(),
+            keys: RwLock::default(),
+            asked: Mutex::default(),
         }
     }
 
@@ -99,12 +106,8 @@ impl Verifier {
         let header =
             decode_header(token).map_err(|error| TokenError::Invalid(error.to_string()))?;
         let id = header.kid.unwrap_or_default();
-        let mut keys = self.keys.lock().await;
-        if !keys.by_id.contains_key(&id) && keys.asked.is_none_or(|at| at.elapsed() >= REFRESH) {
-            *keys = fetch(&self.client).await?;
-        }
+        let keys = self.keys_with(&id).await?;
         if keys.off {
-            drop(keys);
             return self.review(token).await;
         }
         let (key, algorithm) = keys.by_id.get(&id).ok_or_else(|| {
@@ -113,6 +116,41 @@ impl Verifier {
             )
         })?;
         check(token, key, *algorithm, &keys.issuer)
+    }
+
+    fn known(&self) -> Arc<Keys> {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        keys.clone()
+    }
+
+    /// The keys, asked for anew when they lack this one or are old. Who needs a known key never waits for the API server.
+    async fn keys_with(&self, id: &str) -> Result<Arc<Keys>, TokenError> {
+        let has = |keys: &Keys| keys.by_id.contains_key(id);
+        let mut asked = match self.asked.try_lock() {
+            Ok(asked) => asked,
+            Err(_) if has(&self.known()) => return Ok(self.known()),
+            Err(_) => self.asked.lock().await,
+        };
+        let limit = if has(&self.known()) {
+            KEYS_AGE
+        } else {
+            REFRESH
+        };
+        if asked.is_none_or(|asked| asked.elapsed() >= limit) {
+            *asked = Some(Instant::now());
+            match timely(fetch(&self.client)).await {
+                Ok(keys) => {
+                    let mut known = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+                    *known = Arc::new(keys);
+                }
+                // What was known stays good while the API server is away.
+                Err(error) if has(&self.known()) => {
+                    tracing::warn!(%error, "the cluster's keys were not renewed");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(self.known())
     }
 
     async fn review(&self, token: &str) -> Result<Caller, TokenError> {
@@ -124,12 +162,16 @@ impl Verifier {
             ..TokenReview::default()
         };
         let reviews: Api<TokenReview> = Api::all(self.client.clone());
-        let answer = reviews.create(&PostParams::default(), &review).await;
-        let status = answer
-            .map_err(|error| TokenError::Unavailable(error.to_string()))?
-            .status
-            .unwrap_or_default();
-        if status.authenticated != Some(true) {
+        let parameters = PostParams::default();
+        let answer = async {
+            let answer = reviews.create(&parameters, &review).await;
+            answer.map_err(|error| TokenError::Unavailable(error.to_string()))
+        };
+        let status = timely(answer).await?.status.unwrap_or_default();
+        // An API server that checked no audience names none: then the token may be for somebody else.
+        let audiences = status.audiences.unwrap_or_default();
+        let for_us = audiences.iter().any(|audience| audience == AUDIENCE);
+        if status.authenticated != Some(true) || !for_us {
             return Err(TokenError::Invalid(
                 status
                     .error
@@ -182,40 +224,50 @@ fn check(
     })
 }
 
+async fn timely<T>(call: impl Future<Output = Result<T, TokenError>>) -> Result<T, TokenError> {
+    let outcome = tokio::time::timeout(CALL, call).await;
+    outcome.unwrap_or_else(|_| {
+        let text = format!("the API server does not answer within {CALL:?}");
+        Err(TokenError::Unavailable(text))
+    })
+}
+
 async fn fetch(client: &Client) -> Result<Keys, TokenError> {
     let unavailable = |error: kube::Error| TokenError::Unavailable(error.to_string());
-    let asked = Some(Instant::now());
     let discovery: Discovery = match get(client, "/.well-known/openid-configuration").await {
         Ok(discovery) => discovery,
         Err(kube::Error::Api(status)) if [401, 403, 404].contains(&status.code) => {
             tracing::info!("the API server does not tell its keys: tokens are reviewed by it");
             return Ok(Keys {
                 off: true,
-                asked,
                 ..Keys::default()
             });
         }
         Err(error) => return Err(unavailable(error)),
     };
     let set: JwkSet = get(client, "/openid/v1/jwks").await.map_err(unavailable)?;
-    let mut by_id = HashMap::new();
-    for jwk in &set.keys {
-        let id = jwk.common.key_id.clone().unwrap_or_default();
-        let algorithm = jwk
-            .common
-            .key_algorithm
-            .and_then(|name| name.to_string().parse().ok());
-        let algorithm = algorithm.unwrap_or(Algorithm::RS256);
-        if let Ok(key) = DecodingKey::from_jwk(jwk) {
-            by_id.insert(id, (key, algorithm));
-        }
-    }
     Ok(Keys {
         issuer: discovery.issuer,
-        by_id,
+        by_id: set.keys.iter().filter_map(usable).collect(),
         off: false,
-        asked,
     })
+}
+
+/// A key that may sign service account tokens. Never a shared secret: whoever verifies with one could sign with it.
+fn usable(jwk: &Jwk) -> Option<(String, (DecodingKey, Algorithm))> {
+    let named = jwk.common.key_algorithm.map(|name| name.to_string());
+    let algorithm = named.map_or(Some(Algorithm::RS256), |name| name.parse().ok())?;
+    let signs = matches!(
+        algorithm,
+        Algorithm::RS256
+            | Algorithm::RS384
+            | Algorithm::RS512
+            | Algorithm::ES256
+            | Algorithm::ES384
+    );
+    let key = DecodingKey::from_jwk(jwk).ok().filter(|_| signs)?;
+    let id = jwk.common.key_id.clone().unwrap_or_default();
+    Some((id, (key, algorithm)))
 }
 
 async fn get<T: serde::de::DeserializeOwned>(
