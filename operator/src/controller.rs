@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use kube::runtime::Controller;
-use kube::runtime::controller::{Action, Config};
+use kube::runtime::controller::{Action, Config, Error as RunError};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use kube::{Api, Client, ResourceExt};
@@ -91,13 +91,27 @@ pub async fn run(
         .with_config(Config::default().concurrency(CONCURRENCY))
         .reconcile_on(woken)
         .graceful_shutdown_on(async move { shutdown.cancelled().await })
-        .run(reconcile, after_error, context)
-        .for_each(|outcome| async move {
-            if let Err(kube::runtime::controller::Error::QueueError(error)) = outcome {
-                tracing::warn!(%error, "the watch of SmallModels broke; it starts again");
-            }
+        .run(reconcile, after_error, context.clone())
+        .for_each(|outcome| {
+            ended(outcome, &context);
+            std::future::ready(())
         })
         .await;
+}
+
+/// A model that is gone is not reconciled any more: what was remembered of it ends here.
+fn ended<T, Q: std::fmt::Display>(outcome: Result<T, RunError<Error, Q>>, context: &Context) {
+    match outcome {
+        Err(RunError::QueueError(error)) => {
+            tracing::warn!(%error, "the watch of SmallModels broke; it starts again");
+        }
+        Err(RunError::ObjectNotFound(gone)) => {
+            let key = (gone.namespace.unwrap_or_default(), gone.name);
+            context.hub.forget(&key);
+            context.take(&key);
+        }
+        _ => {}
+    }
 }
 
 async fn reconcile(model: Arc<SmallModel>, context: Arc<Context>) -> Result<Action, Error> {

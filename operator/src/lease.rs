@@ -106,8 +106,16 @@ impl Election {
         let epoch = epoch_of(&lease);
         match tokio::time::timeout(limit, self.replace(self.held_by_us(&lease, epoch))).await {
             Ok(Ok(lease)) => return Some((lease, asked)),
-            Ok(Err(error)) if is_conflict(&error) || is_not_found(&error) => {
+            Ok(Err(error)) if is_conflict(&error) => {
+                if let Some(lease) = self.still_ours(epoch, renewed).await {
+                    return Some((lease, renewed));
+                }
                 tracing::error!(%error, "the Lease was taken");
+                self.standing.send_replace(Standing::Lost);
+                return None;
+            }
+            Ok(Err(error)) if is_not_found(&error) => {
+                tracing::error!(%error, "the Lease was deleted");
                 self.standing.send_replace(Standing::Lost);
                 return None;
             }
@@ -120,6 +128,14 @@ impl Election {
             return None;
         }
         Some((lease, renewed))
+    }
+
+    /// A conflict may be with our own renewal whose answer was lost: then the Lease is as we wrote it.
+    async fn still_ours(&self, epoch: u64, renewed: Instant) -> Option<Lease> {
+        let limit = RENEW_DEADLINE.saturating_sub(renewed.elapsed());
+        let found = tokio::time::timeout(limit, self.leases.get_opt(NAME)).await;
+        let lease = found.ok()?.ok()??;
+        (self.is_held_by_us(&lease) && epoch_of(&lease) == epoch).then_some(lease)
     }
 
     async fn try_acquire(&mut self) -> Option<(Lease, Instant)> {
@@ -144,7 +160,7 @@ impl Election {
 
     async fn acquire(&mut self) -> Result<Option<Lease>, kube::Error> {
         let Some(current) = self.leases.get_opt(NAME).await? else {
-            let first = self.held_by_us(&Lease::default(), 1);
+            let first = self.held_by_us(&Lease::default(), next_epoch(None, Timestamp::now()));
             return settle(self.leases.create(&PostParams::default(), &first).await);
         };
         if !self.is_free(&current) {
@@ -158,18 +174,13 @@ impl Election {
             });
             return Ok(None);
         }
-        let epoch = epoch_of(&current) + 1;
+        let epoch = next_epoch(Some(epoch_of(&current)), Timestamp::now());
         settle(self.replace(self.held_by_us(&current, epoch)).await)
     }
 
     /// Released, our own from before a restart, or unchanged for [`LEASE`] by our clock.
     fn is_free(&mut self, lease: &Lease) -> bool {
-        let holder = lease
-            .spec
-            .as_ref()
-            .and_then(|spec| spec.holder_identity.clone())
-            .unwrap_or_default();
-        if holder.is_empty() || holder == self.identity {
+        if holder_of(lease).is_empty() || self.is_held_by_us(lease) {
             return true;
         }
         let version = lease.metadata.resource_version.clone().unwrap_or_default();
@@ -180,6 +191,10 @@ impl Election {
                 false
             }
         }
+    }
+
+    fn is_held_by_us(&self, lease: &Lease) -> bool {
+        holder_of(lease) == self.identity
     }
 
     fn held_by_us(&self, current: &Lease, epoch: u64) -> Lease {
@@ -257,6 +272,19 @@ fn settle(outcome: Result<Lease, kube::Error>) -> Result<Option<Lease>, kube::Er
     }
 }
 
+/// Rises with every process that leads. Minutes since 1970 are a floor, so that it also rises over a Lease that was deleted or
+/// restored from a backup: routers refuse an epoch below one that they have seen, for as long as they live.
+fn next_epoch(previous: Option<u64>, now: Timestamp) -> u64 {
+    let floor = u64::try_from(now.as_second() / 60).unwrap_or(0);
+    previous.map_or(floor, |previous| floor.max(previous + 1))
+}
+
+fn holder_of(lease: &Lease) -> &str {
+    let spec = lease.spec.as_ref();
+    spec.and_then(|spec| spec.holder_identity.as_deref())
+        .unwrap_or_default()
+}
+
 fn epoch_of(lease: &Lease) -> u64 {
     let transitions = lease
         .spec
@@ -265,3 +293,6 @@ fn epoch_of(lease: &Lease) -> u64 {
         .unwrap_or(0);
     u64::try_from(transitions).unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests;
