@@ -137,7 +137,7 @@ async fn roll_back(story: &mut Story, lab: &Lab, fleet: &Fleet, application: &Ap
         refused.objective,
         refused.effect
     );
-    let decision = fleet.event_milliseconds(MODEL, "RollingBack").await?;
+    let decision = fleet.event_milliseconds(MODEL, "Refused").await?;
     tokio::time::sleep(Duration::from_secs(3)).await;
     let records = application.all_records().await?;
     let records = &records[before..];
