@@ -49,10 +49,10 @@ test: lint unit e2e ## Lint, unit tests, and the end-to-end suite on the local c
 
 lint:
 	cargo fmt --check
-	cargo clippy --release --locked --workspace --all-targets --all-features -- -D warnings
+	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
 
 unit: build models ## Unit, golden and property tests
-	$(WITH_LAB) cargo test --release --locked --workspace
+	$(WITH_LAB) cargo test --locked --workspace
 
 e2e: cluster-build models ## The end-to-end suite on the local cluster
 	@$(CLUSTER) up
