@@ -241,9 +241,15 @@ impl Look {
         }
     }
 
-    /// Matured units of both arms.
-    pub fn units(&self) -> u64 {
-        self.total.units().total()
+    /// Matured units by arm. Latency matures long before errors do, so the larger count says how many were seen.
+    pub fn units(&self) -> smallfleet_analysis::counts::ArmCounts {
+        let mut seen = self.total.units();
+        let latency = || self.total.latency().map(|(_, _, counts)| counts.units());
+        seen.stable = seen.stable.max(latency().map(|units| units.stable).sum());
+        seen.candidate = seen
+            .candidate
+            .max(latency().map(|units| units.candidate).sum());
+        seen
     }
 }
 

@@ -101,7 +101,7 @@ impl Metrics {
             "smallfleet_engine_batch_texts",
             "Texts in a run of the model",
         )
-        .buckets(vec![1.0, 2.0, 4.0, 8.0]);
+        .buckets(vec![1.0, 2.0, 3.0, 4.0]);
         let metrics = Self {
             registry: Registry::new(),
             requests: IntCounterVec::new(

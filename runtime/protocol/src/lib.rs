@@ -3,7 +3,12 @@
 //! Knows nothing about Kubernetes, routing or evidence.
 
 /// Messages, client and server of `smallfleet.session.v1`.
-#[allow(clippy::all, clippy::pedantic, missing_debug_implementations, unreachable_pub)]
+#[allow(
+    clippy::all,
+    clippy::pedantic,
+    missing_debug_implementations,
+    unreachable_pub
+)]
 pub mod v1 {
     tonic::include_proto!("smallfleet.session.v1");
 }

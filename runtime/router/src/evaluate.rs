@@ -117,7 +117,7 @@ async fn with_engine(
     let limit = Duration::from_secs(config.ready_seconds);
     let engine = timeout(limit, ready(&mut own)).await.unwrap_or_else(|_| {
         let message = format!("the engine was not ready within {} s", config.ready_seconds);
-        Err(Failure::new(Reason::EvaluationFailed, message))
+        Err(Failure::new(Reason::EvaluationFailed, &message))
     })?;
     info!(node_class = engine.node_class, "the engine is ready");
     // An engine that fails now ends the evaluation with its own reason, not with broken connections.
@@ -169,6 +169,6 @@ fn phase(own: &Own) -> Option<Phase> {
 fn lost() -> Failure {
     Failure::new(
         Reason::EvaluationFailed,
-        "the engine's state is not known any more".into(),
+        "the engine's state is not known any more",
     )
 }

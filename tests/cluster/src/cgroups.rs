@@ -23,7 +23,7 @@ const KILL_LIMIT: Duration = Duration::from_secs(30);
 /// Makes the groups of the nodes ready for their kubelets.
 pub(crate) fn prepare(
     cgroups: &Cgroups,
-    nodes: impl Iterator<Item = NodeId> + Clone,
+    nodes: &(impl Iterator<Item = NodeId> + Clone),
 ) -> Result<()> {
     for root in cgroups.roots() {
         let ours = root.join(GROUP);
@@ -108,11 +108,7 @@ pub(crate) fn processes(cgroups: &Cgroups) -> BTreeSet<i32> {
 }
 
 fn our_groups(cgroups: &Cgroups) -> Vec<PathBuf> {
-    cgroups
-        .roots()
-        .iter()
-        .map(|root| root.join(GROUP))
-        .collect()
+    cgroups.every_root().map(|root| root.join(GROUP)).collect()
 }
 
 /// The hierarchy in which daemons are kept track of. On v1 any does, but a new cpuset group takes no

@@ -23,8 +23,12 @@ pub struct Host {
 /// Where control groups are mounted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cgroups {
-    /// One folder per hierarchy, each with its controllers.
-    V1 { hierarchies: Vec<PathBuf> },
+    /// One folder per hierarchy, each with its controllers. On hybrid machines there is a v2 hierarchy
+    /// without controllers besides, in which runc makes groups too.
+    V1 {
+        hierarchies: Vec<PathBuf>,
+        unified: Option<PathBuf>,
+    },
     /// The unified hierarchy.
     V2 { root: PathBuf },
 }
@@ -90,20 +94,33 @@ impl Cgroups {
                 .collect()
         };
         let hierarchies = of_type("cgroup");
+        let unified = of_type("cgroup2").into_iter().next();
         if !hierarchies.is_empty() {
-            return Ok(Self::V1 { hierarchies });
+            return Ok(Self::V1 {
+                hierarchies,
+                unified,
+            });
         }
-        let root = of_type("cgroup2").into_iter().next();
-        root.map(|root| Self::V2 { root })
+        unified
+            .map(|root| Self::V2 { root })
             .ok_or_else(|| Error::Machine("no cgroup file system is mounted".to_owned()))
     }
 
-    /// Every hierarchy's root folder.
+    /// Root folders of the hierarchies that have controllers.
     pub fn roots(&self) -> &[PathBuf] {
         match self {
-            Self::V1 { hierarchies } => hierarchies,
+            Self::V1 { hierarchies, .. } => hierarchies,
             Self::V2 { root } => std::slice::from_ref(root),
         }
+    }
+
+    /// Root folders of every hierarchy in which groups of ours can be.
+    pub fn every_root(&self) -> impl Iterator<Item = &PathBuf> {
+        let unified = match self {
+            Self::V1 { unified, .. } => unified.as_ref(),
+            Self::V2 { .. } => None,
+        };
+        self.roots().iter().chain(unified)
     }
 }
 
@@ -149,8 +166,9 @@ mod tests {
             cgroup /sys/fs/cgroup/memory cgroup rw,memory 0 0\n\
             cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n";
         let found = Cgroups::from_mounts(mounts).unwrap();
-        assert_eq!(found.roots().len(), 2);
         assert!(matches!(found, Cgroups::V1 { .. }));
+        assert_eq!(found.roots().len(), 2);
+        assert_eq!(found.every_root().count(), 3);
     }
 
     #[test]

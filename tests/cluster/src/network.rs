@@ -53,7 +53,7 @@ fn keep_inside() -> Result<()> {
 /// of process `holder`, with routes to the Services and to the other nodes' pods.
 pub(crate) fn plug_in(node: NodeId, all: impl Iterator<Item = NodeId>, holder: i32) -> Result<()> {
     let cable = node.cable();
-    remove_links(&[cable.clone()]);
+    remove_links(std::slice::from_ref(&cable));
     let outside = format!(
         "link add {cable} type veth peer name eth0 netns {holder}\n\
          link set {cable} master {BRIDGE}\n\

@@ -25,7 +25,7 @@ pub(crate) fn everything(cluster: &Cluster, progress: &Progress) -> Result<()> {
     let (layout, host) = (cluster.layout(), cluster.host());
     certs::make_all(layout, cluster.node_ids())?;
     kubeconfig::write_admin(layout)?;
-    cgroups::prepare(&host.cgroups, cluster.node_ids())?;
+    cgroups::prepare(&host.cgroups, &cluster.node_ids())?;
     holder::make_mount_points(layout)?;
     network::make_bridge(host, cluster.node_ids())?;
     let pause = images::pause_archive(layout)?;

@@ -111,7 +111,7 @@ pub(super) fn summary(
     match step_end(&look.settings, assessment, next_step(cx, look, rollout)) {
         StepEnd::Passed => Some(format!(
             "every objective passes after {} units",
-            look.units()
+            look.units().total()
         )),
         StepEnd::LittleHarm { requests } => Some(format!(
             "at most {requests:.0} requests of the next step can be harmed"
@@ -136,6 +136,7 @@ fn next_step(cx: &Cx<'_>, look: &Look, rollout: &RolloutStatus) -> Option<NextSt
         (wave::size(cx, &next.nodes) as u64).saturating_mul(u64::from(next.min_exposure_seconds));
     let expected = look
         .units()
+        .total()
         .saturating_mul(wanted)
         .checked_div(node_seconds);
     Some(NextStep {

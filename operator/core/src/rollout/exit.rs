@@ -66,12 +66,12 @@ pub(super) fn of_evidence(rollout: &RolloutStatus, look: &Look) -> Option<Refuse
     let nodes = rollout.wave.len();
     let effect = format!(
         "{effect} after {} units on {nodes} node{}",
-        look.units(),
+        look.units().total(),
         if nodes == 1 { "" } else { "s" }
     );
     Some(Refused {
         objective: objective.clone(),
-        exposed_units: look.total.units().candidate,
+        exposed_units: look.units().candidate,
         ..refusal(&rollout.to, reason, &effect)
     })
 }

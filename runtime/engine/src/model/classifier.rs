@@ -8,8 +8,9 @@ use ort::value::TensorRef;
 use super::{ModelError, TextEncoder, Tokens, confidence, onnx};
 use crate::artifact::{Artifact, Padding, Probe};
 
-/// Texts in one run. An encoder on the CPU gains little per token beyond this, and every text waits for the whole batch.
-pub const MAX_BATCH_TEXTS: usize = 8;
+/// Texts in one run. Measured on MiniLM, 32 tokens, one AVX2 core: a batch of 4 costs 7 % less per text than single runs
+/// with int8 weights and 20 % less with fp32, a batch of 8 no less than one of 4 - and every text waits for the whole batch.
+pub const MAX_BATCH_TEXTS: usize = 4;
 const WARM_UP_ROUNDS: usize = 3;
 const WARM_UP_TOKENS: [usize; 5] = [8, 16, 32, 64, 128];
 

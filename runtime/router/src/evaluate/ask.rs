@@ -84,7 +84,7 @@ async fn compare_labels(
     };
     Err(Failure::new(
         Reason::LabelsDoNotMatch,
-        format!(
+        &format!(
             "the dataset and the model have different labels; only in the dataset: [{}]; only in the model: [{}]; use a dataset made for this model",
             only(&dataset.labels, &model),
             only(&model, &dataset.labels)
@@ -112,7 +112,7 @@ async fn ask(
         };
         if !again {
             let message = format!("example {number}: {why}");
-            return Err(Failure::new(Reason::EvaluationFailed, message));
+            return Err(Failure::new(Reason::EvaluationFailed, &message));
         }
         tries += 1;
         sleep(PAUSE).await;

@@ -39,8 +39,8 @@ struct Manifest {
     _license: String,
 }
 
-fn wrong(message: String) -> Failure {
-    Failure::new(Reason::NoDataset, message)
+fn wrong(message: impl AsRef<str>) -> Failure {
+    Failure::new(Reason::NoDataset, message.as_ref())
 }
 
 impl Dataset {

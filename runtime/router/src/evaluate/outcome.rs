@@ -33,7 +33,7 @@ pub(super) enum Reason {
 const MESSAGE_MAX: usize = 1_024;
 
 impl Failure {
-    pub(super) fn new(reason: Reason, message: String) -> Self {
+    pub(super) fn new(reason: Reason, message: &str) -> Self {
         let message = message.chars().take(MESSAGE_MAX).collect();
         Self {
             reason: format!("{reason:?}"),
@@ -49,7 +49,7 @@ impl Failure {
             },
             None => Self::new(
                 Reason::EvaluationFailed,
-                "the engine was started again in the middle of the evaluation; see its container's exit code".into(),
+                "the engine was started again in the middle of the evaluation; see its container's exit code",
             ),
         }
     }
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_long_failure_fits_too() {
-        let failure = Failure::new(Reason::EvaluationFailed, "\u{1F980}\"".repeat(5_000));
+        let failure = Failure::new(Reason::EvaluationFailed, &"\u{1F980}\"".repeat(5_000));
         assert!(serde_json::to_vec(&failure).unwrap().len() <= 4_096);
     }
 }
