@@ -45,18 +45,18 @@ demo: cluster-build models ## Show the main job: serve, promote, roll back, refu
 	  echo "and take it down with  make cluster-down"; \
 	else $(CLUSTER) down; fi; exit $$result
 
-test: lint unit e2e ## Lint, unit tests, and the end-to-end suite on the local cluster
+test: lint unit ## Lint, and unit, golden and property tests
 
 lint:
 	cargo fmt --check
 	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
 
-unit: build models ## Unit, golden and property tests
-	$(WITH_LAB) cargo test --locked --workspace
+unit: build ## Unit, golden and property tests
+	ORT_DYLIB_PATH=$(ORT) cargo test --locked --workspace
 
 e2e: cluster-build models ## The end-to-end suite on the local cluster
 	@$(CLUSTER) up
-	@$(WITH_LAB) cargo test --release --locked -p smallfleet-e2e --features cluster --test cluster -- --test-threads=1 --nocapture; \
+	@$(WITH_LAB) cargo test --release --locked --workspace --features smallfleet-e2e/cluster --test cluster -- --test-threads=1 --nocapture; \
 	result=$$?; $(CLUSTER) down; exit $$result
 
 deny: ## Licences, bans and sources of the dependencies
