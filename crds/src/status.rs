@@ -1,6 +1,6 @@
 //! What the operator says about a SmallModel. At rest it holds facts only; log values are strings with two decimals.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -284,9 +284,9 @@ pub struct Refused {
     pub effect: String,
     /// Units that the candidate answered.
     pub exposed_units: u64,
-    /// When it was refused.
+    /// When that was decided, before the routes were cut.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub at: Option<Time>,
+    pub at: Option<MicroTime>,
 }
 
 /// A rollout that ended.

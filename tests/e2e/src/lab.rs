@@ -74,11 +74,12 @@ impl Lab {
         Ok(Client::try_from(config)?)
     }
 
-    /// A namespace under the restricted pod security profile.
+    /// A new namespace under the restricted pod security profile; what an earlier run left of it goes first.
     ///
     /// # Errors
     /// When it cannot be made.
     pub async fn namespace(&self, name: &str) -> Result<Fleet> {
+        self.delete_namespace(name)?;
         let manifest = serde_json::json!({
             "apiVersion": "v1",
             "kind": "Namespace",
@@ -90,6 +91,15 @@ impl Lab {
             client: self.client().await?,
             namespace: name.to_owned(),
         })
+    }
+
+    /// Deletes a namespace with everything in it, and waits until it is gone.
+    ///
+    /// # Errors
+    /// When it is still there after two minutes.
+    pub fn delete_namespace(&self, name: &str) -> Result<()> {
+        let line = format!("kubectl delete namespace {name} --ignore-not-found --timeout=120s");
+        self.shell.run(&line).map(drop)
     }
 
     /// Pushes the images of operator, runtime, load program, and of every model folder, to the cluster's registry.

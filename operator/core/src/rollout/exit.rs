@@ -1,6 +1,6 @@
 //! Ways out of a state. Lowering exposure: act, then persist. Each leaves the draft with the new status.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
 use smallfleet_analysis::{ObjectiveKind, Verdict as EvidenceVerdict};
 use smallfleet_crds::status::{LastRollout, Refused, RolloutState, RolloutStatus};
 
@@ -103,7 +103,7 @@ fn lower(state: RolloutState, draft: &mut Draft) {
 /// Cut, verdict label, status; the pods go when nothing routes to them.
 pub(crate) fn roll_back(cx: &Cx<'_>, mut refused: Refused, draft: &mut Draft) -> Moved {
     cut(cx, draft);
-    refused.at = Some(Time(cx.world.clock.now));
+    refused.at = Some(MicroTime(cx.world.clock.now));
     objects::label(cx, &refused.revision, Verdict::Refused, draft);
     refuse(&refused, draft);
     draft.warn(
@@ -129,7 +129,7 @@ pub(super) fn refuse(refused: &Refused, draft: &mut Draft) {
 /// What spec names is at fault: over, but not refused.
 pub(crate) fn reject(cx: &Cx<'_>, mut refused: Refused, draft: &mut Draft) -> Moved {
     cut(cx, draft);
-    refused.at = Some(Time(cx.world.clock.now));
+    refused.at = Some(MicroTime(cx.world.clock.now));
     draft.warn(
         "Rejected",
         format!("{}: {}; correct spec", refused.reason, refused.effect),
@@ -216,7 +216,7 @@ pub(crate) fn revert(cx: &Cx<'_>, refused: Option<Refused>, draft: &mut Draft) -
     objects::label(cx, &to, verdict, draft);
     lower(RolloutState::Reverting, draft);
     if let Some(mut refused) = refused {
-        refused.at = Some(Time(cx.world.clock.now));
+        refused.at = Some(MicroTime(cx.world.clock.now));
         refuse(&refused, draft);
         draft.rollout().refusal = Some(refused);
     }

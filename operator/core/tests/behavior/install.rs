@@ -123,7 +123,9 @@ fn a_taken_name_stalls_and_touches_nothing() {
     assert_eq!(stalled.1, "NameConflict");
     assert!(stalled.2.contains("Deployment intent"), "{}", stalled.2);
     lab.later(60);
-    assert!(lab.reconcile().actions.is_empty());
+    let plan = lab.reconcile();
+    assert!(plan.actions.is_empty());
+    assert!(plan.requeue.is_some(), "nothing tells when the name is free");
     lab.foreign_service = false;
     lab.run(30);
     assert_eq!(lab.status().phase, "Stable");
