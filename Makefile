@@ -3,6 +3,8 @@
 
 SMALLFLEET_CACHE ?= $(HOME)/.cache/smallfleet
 export SMALLFLEET_CACHE
+# Plain `su` on Debian leaves out where iptables and the like are.
+export PATH := $(PATH):/usr/sbin:/sbin
 export CARGO_TARGET_DIR ?= $(SMALLFLEET_CACHE)/target
 BIN := $(CARGO_TARGET_DIR)/release
 CLUSTER := $(BIN)/smallfleet-cluster

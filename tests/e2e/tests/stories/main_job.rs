@@ -111,14 +111,6 @@ async fn a_slow_revision_is_rolled_back_and_stays_refused_until_retried() -> Res
     world.end()
 }
 
-fn refused_id(status: &smallfleet_crds::SmallModelStatus) -> String {
-    status
-        .last_rollout
-        .as_ref()
-        .map(|rollout| rollout.id.clone())
-        .unwrap_or_default()
-}
-
 #[tokio::test]
 async fn a_less_accurate_revision_is_refused_before_any_traffic() -> Result<()> {
     let mut world = World::new("e2e-gate").await?;
@@ -182,6 +174,11 @@ async fn last_rollouts(worlds: &[World]) -> Result<Vec<String>> {
         ids.push(last_rollout_id(&world.fleet.status(&world.model).await?));
     }
     Ok(ids)
+}
+
+fn last_rollout_id(status: &SmallModelStatus) -> String {
+    let last = status.last_rollout.as_ref();
+    last.map(|rollout| rollout.id.clone()).unwrap_or_default()
 }
 
 /// Waits for the verdict of a rollout that began after `before` ended.
