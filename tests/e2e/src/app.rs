@@ -4,6 +4,11 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty, Full};
+use hyper::Request;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
@@ -153,16 +158,47 @@ fn is_ready(pod: &Pod) -> bool {
 }
 
 async fn fetch(url: &str) -> Result<Page> {
-    use http_body_util::{BodyExt, Empty};
-    use hyper_util::client::legacy::Client;
-    use hyper_util::rt::TokioExecutor;
-    let client: Client<_, Empty<bytes::Bytes>> = Client::builder(TokioExecutor::new()).build_http();
+    let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
     let response = client
         .get(url.parse()?)
         .await
         .with_context(|| format!("GET {url}"))?;
     let body = response.into_body().collect().await?.to_bytes();
     serde_json::from_slice(&body).with_context(|| format!("answer of {url}"))
+}
+
+/// An answer, as far as a test of limits looks at it.
+#[derive(Clone, Debug)]
+pub struct Brief {
+    pub status: u16,
+    pub retry_after: Option<String>,
+}
+
+/// Asks for the class of one text many times at the same moment, each time over a connection of its own.
+///
+/// # Errors
+/// When a request gets no answer at all.
+pub async fn at_once(url: &str, text: &str, requests: usize) -> Result<Vec<Brief>> {
+    let client: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
+    let body = Bytes::from(json!({"text": text}).to_string());
+    let mut asked = tokio::task::JoinSet::new();
+    for _ in 0..requests {
+        let request = Request::post(url)
+            .header("content-type", "application/json")
+            .body(Full::new(body.clone()))?;
+        asked.spawn(client.request(request));
+    }
+    let mut answers = Vec::new();
+    while let Some(answer) = asked.join_next().await {
+        let answer = answer?.context("a request got no answer")?;
+        let retry_after = answer.headers().get("retry-after");
+        answers.push(Brief {
+            status: answer.status().as_u16(),
+            retry_after: retry_after.and_then(|value| Some(value.to_str().ok()?.to_owned())),
+        });
+        answer.into_body().collect().await?;
+    }
+    Ok(answers)
 }
 
 /// Records without a good answer.

@@ -7,6 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use smallfleet_cluster::{Cluster, Layout};
 
 use crate::fleet::Fleet;
 use crate::shell::Shell;
@@ -42,7 +43,7 @@ impl Lab {
         let binaries = binaries
             .context("smallfleet-cluster is not built: run `make build`")?
             .to_owned();
-        let layout = smallfleet_cluster::Layout::from_environment()?;
+        let layout = Layout::from_environment()?;
         ensure!(
             layout.kubeconfig().is_file(),
             "no cluster is up: run `make cluster-up`"
@@ -139,6 +140,31 @@ impl Lab {
             self.images.insert(name, reference);
         }
         Ok(())
+    }
+
+    /// The local cluster itself, to stop and start its parts.
+    ///
+    /// # Errors
+    /// When it is not up.
+    pub fn machines(&self) -> Result<Cluster> {
+        Ok(Cluster::attach(&Layout::from_environment()?)?)
+    }
+
+    /// Pushes a model under a digest that no node has pulled yet; its reference.
+    ///
+    /// # Errors
+    /// When there is no such model or the registry does not answer.
+    pub fn push_unseen(&self, model: &str) -> Result<String> {
+        let folder = tempfile::tempdir()?;
+        for entry in std::fs::read_dir(self.models.join(model))? {
+            let entry = entry?;
+            std::fs::copy(entry.path(), folder.path().join(entry.file_name()))?;
+        }
+        std::fs::write(folder.path().join("unseen"), std::process::id().to_string())?;
+        let pushed = self
+            .machines()?
+            .push_folder(folder.path(), &format!("models/{model}-unseen:dev"))?;
+        Ok(pushed.reference())
     }
 
     fn model_folders(&self) -> Result<Vec<PathBuf>> {
