@@ -6,6 +6,7 @@ use k8s_openapi::ByteString;
 use serde::Deserialize;
 use smallfleet_analysis::gate::ClassResult;
 use smallfleet_crds::names::container;
+use smallfleet_crds::reason;
 use smallfleet_crds::status::RolloutStatus;
 
 use crate::action::Action;
@@ -136,8 +137,10 @@ impl<'r> Round<'r> {
         draft: &mut Draft,
     ) -> Option<Finding> {
         let of_candidate = pod.revision == self.rollout.to;
-        let of_dataset = matches!(problem.reason.as_str(), "NoDataset" | "LabelsDoNotMatch")
-            || problem.message.contains(self.gate.dataset_digest());
+        let of_dataset = matches!(
+            problem.reason.as_str(),
+            reason::NO_DATASET | reason::LABELS_DO_NOT_MATCH
+        ) || problem.message.contains(self.gate.dataset_digest());
         if problem.blame == Blame::Spec && (of_candidate || of_dataset) {
             return faults::book(cx, site, pod, problem, draft);
         }
@@ -315,7 +318,7 @@ fn problem_of(cx: &Cx<'_>, pod: &PodView) -> Option<Problem> {
     match last_word(pod) {
         Some((0, _)) => Some(Problem::new(
             Blame::Revision,
-            "EvaluationFailed",
+            reason::EVALUATION_FAILED,
             "the evaluation left no result",
         )),
         Some((_, message)) => match problem::typed(&message) {

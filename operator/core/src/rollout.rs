@@ -16,6 +16,7 @@ mod reverting;
 mod rolled_back;
 mod rolling_back;
 
+use smallfleet_crds::reason;
 use smallfleet_crds::status::RolloutState;
 
 use crate::constants::EVIDENCE_TICK;
@@ -92,7 +93,7 @@ fn finish_cut(cx: &Cx<'_>, draft: &mut Draft) -> Moved {
     let refusal = refusal.unwrap_or_else(|| {
         exit::refusal(
             &rollout.to,
-            "Interrupted",
+            reason::INTERRUPTED,
             "the routes were cut by a leader that was lost before it wrote why",
         )
     });

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use smallfleet_crds::Percent;
+use smallfleet_crds::reason;
 use smallfleet_crds::status::{Blocked, RolloutStatus, WorstNode};
 
 use crate::action::Action;
@@ -80,7 +81,7 @@ pub(crate) fn exclude(cx: &Cx<'_>, node: &str, reason: &str, draft: &mut Draft) 
         "no other node is left"
     };
     draft.warn(
-        "NodeExcluded",
+        reason::NODE_EXCLUDED,
         format!("node {node} is no longer used by this rollout: {reason}; {next}"),
     );
 }
@@ -97,7 +98,7 @@ pub(crate) fn block(blocked: Option<Blocked>, draft: &mut Draft) {
         .filter(|now| before.as_deref() != Some(&now.reason))
     {
         draft.warn(
-            "RolloutBlocked",
+            reason::ROLLOUT_BLOCKED,
             format!(
                 "{}: {}; the rollout goes on by itself when that is gone",
                 now.reason, now.message
@@ -124,17 +125,17 @@ pub(crate) fn unfit(cx: &Cx<'_>, rollout: &RolloutStatus, site: &Site<'_>) -> Op
     if !site.serves {
         Some("NotChosen")
     } else if excluded {
-        Some("Excluded")
+        Some(reason::EXCLUDED)
     } else if !site.node.ready {
-        Some("NodeNotReady")
+        Some(reason::NODE_NOT_READY)
     } else if site.node.pressure {
-        Some("NodePressure")
+        Some(reason::NODE_PRESSURE)
     } else if !site.takes_candidate {
-        Some("Unschedulable")
+        Some(reason::UNSCHEDULABLE)
     } else if cx.world.foreign_candidates.contains(&site.node.name) {
-        Some("OtherCandidate")
+        Some(reason::OTHER_CANDIDATE)
     } else if !rollout.from.is_empty() && site.ready_stable().is_none() {
-        Some("NoStablePod")
+        Some(reason::NO_STABLE_POD)
     } else {
         None
     }
@@ -205,8 +206,8 @@ fn stays(cx: &Cx<'_>, rollout: &RolloutStatus, node: &str) -> bool {
     };
     let has_candidate = site.candidate(&rollout.id).is_some();
     match unfit(cx, rollout, site) {
-        None | Some("NoStablePod") => true,
-        Some("Unschedulable" | "OtherCandidate") => has_candidate,
+        None | Some(reason::NO_STABLE_POD) => true,
+        Some(reason::UNSCHEDULABLE | reason::OTHER_CANDIDATE) => has_candidate,
         Some(_) => false,
     }
 }
@@ -262,7 +263,7 @@ pub(crate) fn may_move_on(
         .iter()
         .filter(|reason| ***reason == problem.reason)
         .count();
-    let limit = if problem.reason == "ImagePull" {
+    let limit = if problem.reason == reason::IMAGE_PULL {
         PULL_NODES - 1
     } else {
         EXCLUDED_MAX
@@ -282,21 +283,23 @@ pub(crate) fn nothing_fits(cx: &Cx<'_>, rollout: &RolloutStatus) -> Blocked {
         }
     }
     let most = nodes.into_iter().max_by_key(|(_, nodes)| nodes.len());
-    let (reason, nodes) = most.unwrap_or(("NoNodes", Vec::new()));
+    let (reason, nodes) = most.unwrap_or((reason::NO_NODES, Vec::new()));
     blocked(reason, &why_not(reason), nodes)
 }
 
 fn why_not(reason: &str) -> String {
     let text = match reason {
-        "NoNodes" => "spec.placement chooses no node",
-        "Excluded" => {
+        reason::NO_NODES => "spec.placement chooses no node",
+        reason::EXCLUDED => {
             "every node was excluded from this rollout: look at status.rollout.excluded, then retry"
         }
-        "NodeNotReady" => "no chosen node is Ready",
-        "NodePressure" => "the chosen nodes are short of memory, disk or process ids",
-        "Unschedulable" => "the chosen nodes are cordoned or tainted",
-        "OtherCandidate" => "the chosen nodes hold the candidate of another SmallModel",
-        "NoStablePod" => "no chosen node has a Ready pod of the stable revision to compare with",
+        reason::NODE_NOT_READY => "no chosen node is Ready",
+        reason::NODE_PRESSURE => "the chosen nodes are short of memory, disk or process ids",
+        reason::UNSCHEDULABLE => "the chosen nodes are cordoned or tainted",
+        reason::OTHER_CANDIDATE => "the chosen nodes hold the candidate of another SmallModel",
+        reason::NO_STABLE_POD => {
+            "no chosen node has a Ready pod of the stable revision to compare with"
+        }
         _ => "no chosen node can hold a candidate",
     };
     text.to_owned()

@@ -1,6 +1,7 @@
 //! Pauses, and the share that the candidate is to have.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use smallfleet_crds::reason;
 use smallfleet_crds::status::{PauseReason, Paused, RolloutState, RolloutStatus};
 
 use crate::draft::{Cx, Draft};
@@ -18,10 +19,10 @@ pub(super) fn pause(cx: &Cx<'_>, reason: Option<PauseReason>, draft: &mut Draft)
     });
     match reason {
         Some(reason) => draft.warn(
-            "RolloutPaused",
+            reason::ROLLOUT_PAUSED,
             format!("{reason:?}: {}", next_step(reason)),
         ),
-        None => draft.note("RolloutResumed", "the rollout goes on".to_owned()),
+        None => draft.note(reason::ROLLOUT_RESUMED, "the rollout goes on".to_owned()),
     }
 }
 

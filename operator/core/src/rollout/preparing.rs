@@ -1,6 +1,7 @@
 //! Preparing: candidates of a step start. What was granted in the step before stays granted.
 
 use smallfleet_crds::Step;
+use smallfleet_crds::reason;
 use smallfleet_crds::status::{RolloutState, RolloutStatus};
 
 use super::exit;
@@ -92,7 +93,7 @@ pub(super) fn raise(cx: &Cx<'_>, evidence: &Evidence, state: RolloutState, draft
     };
     look::save(cx, store, draft);
     draft.note(
-        "TrafficRaised",
+        reason::TRAFFIC_RAISED,
         format!(
             "step {step}: the candidate answers {}.{} % of the requests on {nodes} nodes",
             wanted / 10,
