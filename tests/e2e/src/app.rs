@@ -1,7 +1,7 @@
 //! Load pods: an application on every node that asks a SmallModel's Service.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
@@ -135,6 +135,36 @@ impl App {
         Ok(all)
     }
 
+    /// Waits until each node has been answered by its own pod alone for some time, and returns the records of that time. At first
+    /// another node may answer: a node's proxy learns of a ready pod a moment after the API server does.
+    ///
+    /// # Errors
+    /// When that does not happen within a minute; the error says who answered whom.
+    pub async fn answered_by_own_node(
+        &self,
+        time: Duration,
+    ) -> Result<BTreeMap<String, Vec<Record>>> {
+        let limit = Instant::now() + Duration::from_secs(60);
+        let mut from = now_milliseconds();
+        loop {
+            tokio::time::sleep(time).await;
+            let mut recent = self.records().await?;
+            recent
+                .values_mut()
+                .for_each(|records| records.retain(|record| record.sent_milliseconds >= from));
+            let own = |(node, records): (&String, &Vec<Record>)| {
+                !records.is_empty() && records.iter().all(|record| record.node == *node)
+            };
+            if recent.iter().all(own) {
+                return Ok(recent);
+            }
+            if Instant::now() > limit {
+                bail!("nodes are answered by others: {:?}", answered_by(&recent));
+            }
+            from = now_milliseconds();
+        }
+    }
+
     /// All records so far in one list, in the order of their sending.
     ///
     /// # Errors
@@ -165,6 +195,29 @@ async fn fetch(url: &str) -> Result<Page> {
         .with_context(|| format!("GET {url}"))?;
     let body = response.into_body().collect().await?.to_bytes();
     serde_json::from_slice(&body).with_context(|| format!("answer of {url}"))
+}
+
+/// How many answers of each node the load pod of a node got.
+#[must_use]
+pub fn answered_by(
+    records: &BTreeMap<String, Vec<Record>>,
+) -> BTreeMap<&str, BTreeMap<&str, usize>> {
+    let mut by: BTreeMap<&str, BTreeMap<&str, usize>> = BTreeMap::new();
+    for (node, records) in records {
+        for record in records {
+            *by.entry(node).or_default().entry(&record.node).or_default() += 1;
+        }
+    }
+    by
+}
+
+/// Now, milliseconds since the Unix epoch.
+#[must_use]
+pub fn now_milliseconds() -> u64 {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// An answer, as far as a test of limits looks at it.

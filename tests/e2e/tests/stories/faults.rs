@@ -9,7 +9,7 @@ use kube::api::{Api, ListParams};
 use nix::sys::signal::Signal;
 use smallfleet_crds::names::role;
 use smallfleet_crds::status::RolloutState;
-use smallfleet_e2e::app::App;
+use smallfleet_e2e::app::{App, now_milliseconds};
 use smallfleet_e2e::fleet;
 use smallfleet_e2e::lab::SYSTEM;
 use smallfleet_e2e::process;
@@ -115,13 +115,6 @@ async fn assert_no_candidate_after(application: &App, watch: Duration) -> Result
         "the candidate still answered {after} ms after the operator was told to go"
     );
     Ok(())
-}
-
-fn now_milliseconds() -> u64 {
-    let now = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
 async fn assert_deleted_pod_comes_back(world: &World) -> Result<()> {
