@@ -18,6 +18,7 @@ pub mod objectives;
 mod requests_needed;
 mod rollout;
 mod scenario;
+mod summed;
 mod weather;
 
 pub use bare::{events_lower_bound, mean_events_to_detect};
@@ -28,3 +29,4 @@ pub use objectives::{errors_only, latency_and_errors};
 pub use requests_needed::{RequestsNeeded, requests_needed};
 pub use rollout::{Ending, Limits, Outcome, Rollout, Stop, simulate};
 pub use scenario::{Booking, Queues, Revision, Scenario, Service, Split, Step, Traffic};
+pub use summed::{Summed, summed_thresholds};

@@ -50,7 +50,7 @@ impl Control {
     }
 }
 
-/// All of them but summed thresholds, which is a matter of adding up and not of what happens.
+/// All of them but [`summed_thresholds`](super::summed_thresholds).
 #[must_use]
 pub fn controls() -> Vec<Control> {
     vec![
@@ -102,10 +102,10 @@ fn event_time() -> Control {
     }
 }
 
-/// Two nodes with the candidate compared with two nodes without, where nodes differ by 10 %.
+/// Two nodes with the candidate compared with two nodes without, where nodes differ by 15 %.
 fn nodes() -> Control {
     let mut kept = Scenario::calm();
-    kept.service.node_spread = 0.1;
+    kept.service.node_spread = 0.15;
     kept.steps = vec![Step {
         nodes: 4,
         min_exposure_seconds: 0,

@@ -183,17 +183,8 @@ impl Rollout {
         if stop == Stop::AtVerdict && look.verdict == Verdict::SampleRatioMismatch {
             return Some(Ending::SampleRatio);
         }
-        let in_step = self.evidence.exposed_seconds - self.step_began_seconds;
-        let exposed = in_step >= self.steps[self.step].min_exposure_seconds;
         let next = self.steps.get(self.step + 1).copied();
-        let may_end = match stop {
-            Stop::AtRollBack => next.is_some(),
-            Stop::AtVerdict => {
-                let next = next.map(|next| self.expected(next));
-                step_end(&self.settings, look, next) != StepEnd::NotYet
-            }
-        };
-        if !exposed || !may_end {
+        if !self.step_may_end(look, next, stop) {
             return None;
         }
         let Some(next) = next else {
@@ -203,6 +194,21 @@ impl Rollout {
         self.step_began_seconds = self.evidence.exposed_seconds;
         self.fleet.grow(next.nodes);
         None
+    }
+
+    fn step_may_end(&self, look: &Assessment, next: Option<Step>, stop: Stop) -> bool {
+        let in_step = self.evidence.exposed_seconds - self.step_began_seconds;
+        let least = self.steps.get(self.step);
+        if in_step < least.map_or(0, |step| step.min_exposure_seconds) {
+            return false;
+        }
+        match stop {
+            Stop::AtRollBack => next.is_some(),
+            Stop::AtVerdict => {
+                let next = next.map(|next| self.expected(next));
+                step_end(&self.settings, look, next) != StepEnd::NotYet
+            }
+        }
     }
 
     /// The next step, with the requests that it would see at the rate so far.

@@ -180,6 +180,9 @@ impl Scenario {
 
     /// An equal revision on engines that are busy for this share of the time while the split lasts, hence twice that
     /// before and after it. Below 1.
+    ///
+    /// The promise ends where queues take over: the coin is fair, but a run of requests that it gives to one arm makes
+    /// all slow that wait behind them, so units are no longer independent of earlier coins.
     #[must_use]
     pub fn busy(share: f64) -> Self {
         Self::calm().with_load(share)

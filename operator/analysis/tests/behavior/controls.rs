@@ -1,14 +1,8 @@
 //! Negative controls: each rule is switched off, and the promise breaks; with the rule it holds.
 
-use smallfleet_analysis::Ppm;
-use smallfleet_analysis::cell::Cell;
-use smallfleet_analysis::latency::LatencyEvidence;
 use smallfleet_analysis::simulator::{
-    Control, Rollout, Scenario, Truth, controls, latency_and_errors, most_by_chance,
+    Control, Scenario, Truth, controls, most_by_chance, summed_thresholds,
 };
-use smallfleet_analysis::{Percentile, ratio::log_e};
-
-use crate::traffic::latency_objective;
 
 const RUNS: u64 = 40;
 
@@ -61,27 +55,13 @@ fn a_tenth_of_the_traffic_would_hide_a_slow_candidate() {
     check(&control("10/90 with own queues"));
 }
 
-/// A unit above p95 is above p50 as well and would be counted as five pieces of evidence. Same rollouts, added up in both
-/// ways, at a null that is exact (equal revisions, no tolerance).
 #[test]
 fn summed_thresholds_would_break_the_promise() {
     const RUNS: u64 = 100;
-    let objective = latency_objective();
-    let (mut summed, mut averaged) = (0, 0);
-    for seed in 0..RUNS {
-        let mut rollout = Rollout::new(&Scenario::calm(), &latency_and_errors(), seed);
-        let crossed = (0..15).map(|_| {
-            rollout.serve(100).unwrap();
-            let evidence = LatencyEvidence::new("latency", &objective, rollout.frozen()).unwrap();
-            let of = |percentile| evidence.cells(rollout.counts(), percentile, Ppm::ONE);
-            let cells: Vec<Cell> = Percentile::ALL.into_iter().flat_map(of).collect();
-            let average = evidence.log_slower(rollout.counts(), Ppm::ONE);
-            [log_e(&cells, 1.0), average].map(|log| log >= 100f64.ln())
-        });
-        let crossed = crossed.fold([false; 2], |any, now| [any[0] | now[0], any[1] | now[1]]);
-        summed += u64::from(crossed[0]);
-        averaged += u64::from(crossed[1]);
-    }
-    let words = format!("{summed} of {RUNS} rolled back by the sum, {averaged} by the average");
-    assert!(summed > bound(RUNS) && averaged <= bound(RUNS), "{words}");
+    let crossed = summed_thresholds(0..RUNS, 0.01).unwrap();
+    let holds = crossed.averaged <= bound(RUNS);
+    assert!(
+        crossed.summed > bound(RUNS) && holds,
+        "{crossed:?} of {RUNS}"
+    );
 }
