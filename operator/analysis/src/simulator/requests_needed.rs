@@ -19,6 +19,14 @@ pub struct RequestsNeeded {
     pub all: Option<u64>,
 }
 
+impl RequestsNeeded {
+    /// Requests at which every part had held once: what a promotion would need if a part that was excluded stayed so.
+    #[must_use]
+    pub fn each_once(&self) -> Option<u64> {
+        Some(self.typical?.max(self.tail?).max(self.errors?))
+    }
+}
+
 /// Watches a rollout, with a look every two seconds, until every part has held or `limit` requests are served.
 pub fn requests_needed(
     scenario: &Scenario,
