@@ -16,6 +16,7 @@ use kube::api::Api;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
+use smallfleet_core::health;
 use smallfleet_core::render::name;
 use smallfleet_core::world::{Clock, Defaults, Leader, Role, Slot, World, clock_key};
 use smallfleet_crds::SmallModel;
@@ -37,6 +38,8 @@ pub struct Memory {
     key: Option<(String, Instant)>,
     /// When numbers were last written into status or the evidence store.
     pub numbers: Option<Instant>,
+    /// Since when nothing serves.
+    unserved: Option<Instant>,
     /// Set once enough of the wave was heard; until then the leader is resuming this model.
     resumed: bool,
 }
@@ -56,6 +59,15 @@ impl Memory {
     fn since_numbers(&self) -> Duration {
         self.numbers.map_or(Duration::MAX, |at| at.elapsed())
     }
+}
+
+/// How long a condition has held without a break, as far as this leader saw it.
+fn lasting(since: &mut Option<Instant>, holds: bool) -> Duration {
+    if !holds {
+        *since = None;
+        return Duration::ZERO;
+    }
+    since.get_or_insert_with(Instant::now).elapsed()
 }
 
 /// Where Worlds are built from.
@@ -149,6 +161,7 @@ impl Observer {
             clock: Clock {
                 now: Timestamp::now(),
                 in_state: memory.in_state(&model),
+                nothing_serves_for: Duration::ZERO,
                 since_numbers: memory.since_numbers(),
             },
             random: rand::random(),
@@ -158,6 +171,8 @@ impl Observer {
         world.pods = pods::views(&self.caches, key, &world);
         self.hub
             .retain(key, &world.pods.iter().map(|pod| pod.uid.clone()).collect());
+        world.clock.nothing_serves_for =
+            lasting(&mut memory.unserved, health(&world).nothing_serves);
         world.leader.resuming = self.resuming(key, &world, memory);
         Ok(Some(world))
     }

@@ -277,6 +277,8 @@ pub struct Clock {
     pub now: Timestamp,
     /// Since this leader first saw the model with its present [`clock_key`].
     pub in_state: Duration,
+    /// For how long this leader has seen no Ready stable pod anywhere, see [`crate::health`]; zero while there is one.
+    pub nothing_serves_for: Duration,
     /// Since this leader last wrote numbers into status or the evidence store of this model.
     pub since_numbers: Duration,
 }

@@ -64,7 +64,7 @@ pub(super) fn current_step(rollout: &RolloutStatus) -> Option<&Step> {
 
 /// Nothing serves, and nothing has for a while: there is nothing left to protect.
 pub(super) fn nothing_serves(cx: &Cx<'_>) -> bool {
-    cx.in_state() >= NOTHING_SERVES_PATIENCE && cx.fleet.ready().next().is_none()
+    cx.world.clock.nothing_serves_for >= NOTHING_SERVES_PATIENCE
 }
 
 fn late(cx: &Cx<'_>, draft: &mut Draft) -> bool {

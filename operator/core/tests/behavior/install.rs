@@ -125,7 +125,10 @@ fn a_taken_name_stalls_and_touches_nothing() {
     lab.later(60);
     let plan = lab.reconcile();
     assert!(plan.actions.is_empty());
-    assert!(plan.requeue.is_some(), "nothing tells when the name is free");
+    assert!(
+        plan.requeue.is_some(),
+        "nothing tells when the name is free"
+    );
     lab.foreign_service = false;
     lab.run(30);
     assert_eq!(lab.status().phase, "Stable");

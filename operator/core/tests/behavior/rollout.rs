@@ -238,6 +238,26 @@ fn a_fleet_where_nothing_serves_gets_the_new_revision_at_once() {
     assert!(lab.emitted("Promoting"));
 }
 
+/// Ready pods come and go; an unproven revision takes over only where nothing has served for a minute.
+#[test]
+fn a_moment_without_a_ready_pod_promotes_nothing() {
+    let mut lab = Lab::at_rest(1);
+    lab.behave("2", Behavior::NeverReady);
+    lab.ask_for("2");
+    lab.run_until_state(RolloutState::Preparing);
+    lab.edit("/rollout/candidateReadySeconds", json!(3600));
+    lab.run(100);
+    lab.node("n0").ready = false;
+    lab.run(30);
+    lab.node("n0").ready = true;
+    lab.run(5);
+    lab.node("n0").ready = false;
+    lab.run(40);
+    assert_eq!(lab.state(), Some(RolloutState::Preparing));
+    lab.run(30);
+    assert!(lab.emitted("Promoting"), "nothing has served for a minute");
+}
+
 #[test]
 fn a_wave_takes_a_node_of_each_class_when_they_fit() {
     let mut lab = Lab::new(8);

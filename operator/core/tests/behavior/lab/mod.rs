@@ -48,6 +48,7 @@ pub struct Hub {
     key: String,
     key_since: u64,
     numbers_since: u64,
+    unserved_since: Option<u64>,
     exposed: u64,
 }
 

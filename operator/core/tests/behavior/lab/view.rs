@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 use smallfleet_analysis::Counts;
+use smallfleet_core::health;
 use smallfleet_core::world::{
     Ack, BurnIn, Clock, Defaults, EngineState, EvidenceView, Leader, PodView, Role, RouteKind,
     RouterView, Sessions, Slot, World, clock_key,
@@ -14,6 +15,11 @@ use super::{Behavior, Lab, RUNTIME, Router, SECOND};
 
 fn slot<T>(object: Option<T>) -> Slot<T> {
     object.map_or(Slot::Absent, Slot::Ours)
+}
+
+fn lasting(since: &mut Option<u64>, holds: bool, now: u64) -> Duration {
+    *since = since.filter(|_| holds).or(holds.then_some(now));
+    Duration::from_millis(since.map_or(0, |since| now - since))
 }
 
 impl Lab {
@@ -37,7 +43,7 @@ impl Lab {
         } else {
             slot(self.service.clone())
         };
-        World {
+        let mut world = World {
             model: self.model.clone(),
             defaults: self.defaults(),
             revisions: self.revisions.clone(),
@@ -55,7 +61,14 @@ impl Lab {
             },
             clock: self.clock(),
             random: u128::from(self.serial).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835),
-        }
+        };
+        let health = health(&world);
+        world.clock.nothing_serves_for = lasting(
+            &mut self.hub.unserved_since,
+            health.nothing_serves,
+            self.now,
+        );
+        world
     }
 
     fn defaults(&self) -> Defaults {
@@ -97,6 +110,7 @@ impl Lab {
         Clock {
             now: Timestamp::from_millisecond(i64::try_from(self.now).unwrap()).unwrap(),
             in_state: since(self.hub.key_since),
+            nothing_serves_for: Duration::ZERO,
             since_numbers: since(self.hub.numbers_since),
         }
     }

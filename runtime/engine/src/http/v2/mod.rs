@@ -64,8 +64,14 @@ fn check_name(app: &App, path: NamedPath) -> Result<(), ApiError> {
     };
     let asked = match path {
         Ok(Path(named)) if fits(&named) => return Ok(()),
-        Ok(Path(Named { name, version: None })) => name,
-        Ok(Path(Named { name, version: Some(version) })) => format!("{name} in version {version}"),
+        Ok(Path(Named {
+            name,
+            version: None,
+        })) => name,
+        Ok(Path(Named {
+            name,
+            version: Some(version),
+        })) => format!("{name} in version {version}"),
         Err(_) => "of that name".to_owned(),
     };
     Err(ApiError::NotFound(format!(
