@@ -70,7 +70,7 @@ fn route(fleet: &Fleet<'_>, rollout: &RolloutStatus, flag: &FeatureFlag, site: &
     }
 }
 
-/// A grant needs the persisted share, the flag, and a candidate that can be reached on a node that can bear it.
+/// A grant needs the persisted share and node, the flag, and a candidate that can be reached on a node that can bear it.
 fn kind(
     rollout: &RolloutStatus,
     flag: &FeatureFlag,
@@ -85,6 +85,7 @@ fn kind(
         return RouteKind::Cut;
     }
     let granted = rollout.candidate_traffic_permille > 0
+        && rollout.granted.contains(&site.node.name)
         && flag.state == FlagState::Enabled
         && !site.node.pressure
         && site.serves

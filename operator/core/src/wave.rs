@@ -43,13 +43,19 @@ pub(crate) fn upkeep(cx: &Cx<'_>, size: usize, draft: &mut Draft) {
     let change = Change::new(cx, &rollout, size.max(rollout.wave.len()));
     let now = draft.rollout();
     if now.wave != change.wave {
-        now.wave = change.wave;
-        now.sequence += 1;
+        hold(now, change.wave);
     }
     for (node, reason) in change.excluded {
         exclude(cx, &node, &reason, draft);
     }
     block(change.blocked, draft);
+}
+
+/// The wave is now these nodes; who left it has no grant.
+fn hold(rollout: &mut RolloutStatus, wave: Vec<String>) {
+    rollout.granted.retain(|node| wave.contains(node));
+    rollout.wave = wave;
+    rollout.sequence += 1;
 }
 
 /// Takes a node out of the rollout for good.
@@ -71,8 +77,9 @@ pub(crate) fn exclude(cx: &Cx<'_>, node: &str, reason: &str, draft: &mut Draft) 
     );
     rollout.excluded.truncate(EXCLUDED_MAX);
     if rollout.wave.iter().any(|held| held == node) {
-        rollout.wave.retain(|held| held != node);
-        rollout.sequence += 1;
+        let others = rollout.wave.iter().filter(|held| *held != node);
+        let others = others.cloned().collect();
+        hold(rollout, others);
     }
     let next = if cx.fleet.sites.len() > 1 {
         "the next node by rank takes its place"
@@ -340,10 +347,13 @@ fn unwanted(rollout: &RolloutStatus, pod: &PodView) -> bool {
 
 /// Every wave node has a candidate whose engine answers.
 pub(crate) fn is_ready(cx: &Cx<'_>, rollout: &RolloutStatus) -> bool {
-    let ready = |node: &String| {
-        let site = cx.fleet.site(node);
-        let pod = site.and_then(|site| site.candidate(&rollout.id));
-        pod.is_some_and(|pod| cx.fleet.candidate_ready(pod))
-    };
+    let ready = |node: &String| answers_on(cx, rollout, node);
     !rollout.wave.is_empty() && rollout.wave.iter().all(ready)
+}
+
+/// The node holds a candidate whose engine answers.
+pub(crate) fn answers_on(cx: &Cx<'_>, rollout: &RolloutStatus, node: &str) -> bool {
+    let site = cx.fleet.site(node);
+    let pod = site.and_then(|site| site.candidate(&rollout.id));
+    pod.is_some_and(|pod| cx.fleet.candidate_ready(pod))
 }
