@@ -254,6 +254,20 @@ fn not_ready_in_time_without_a_reason_is_inconclusive() {
     lab.run_until(400, |lab| lab.stable() == lab.hash("2"));
 }
 
+/// Nothing was counted, so nothing is void.
+#[test]
+fn a_first_step_that_is_not_ready_in_time_stays_inconclusive() {
+    let mut lab = Lab::at_rest(2);
+    lab.behave("2", Behavior::NeverReady);
+    lab.ask_for("2");
+    lab.run_until_state(RolloutState::Inconclusive);
+    let id = lab.rollout().id;
+    lab.run(100);
+    assert_eq!(lab.state(), Some(RolloutState::Inconclusive));
+    assert_eq!(lab.rollout().id, id);
+    assert!(!lab.emitted("RolloutRestarted"));
+}
+
 #[test]
 fn a_revision_that_fails_while_it_is_promoted_is_reverted_and_refused() {
     let mut lab = Lab::at_rest(3);
