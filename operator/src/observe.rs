@@ -7,19 +7,20 @@
 mod objects;
 mod pods;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ConfigMap, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
 use kube::api::Api;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use smallfleet_core::health;
 use smallfleet_core::render::name;
-use smallfleet_core::world::{Clock, Defaults, Leader, Role, Slot, World, clock_key};
+use smallfleet_core::world::{Clock, Defaults, Leader, RefusedPod, Role, Slot, World, clock_key};
 use smallfleet_crds::SmallModel;
+use smallfleet_crds::names::LABEL_ROLLOUT;
 
 use crate::caches::{Caches, controller_uid, role_of};
 use crate::error::Error;
@@ -40,11 +41,50 @@ pub struct Memory {
     pub numbers: Option<Instant>,
     /// Since when nothing serves.
     unserved: Option<Instant>,
+    /// Pods that the API server refused to create, by node.
+    refused_pods: BTreeMap<String, Refusal>,
     /// Set once enough of the wave was heard; until then the leader is resuming this model.
     resumed: bool,
 }
 
+/// A creation that was refused.
+#[derive(Clone, Debug)]
+struct Refusal {
+    rollout: String,
+    message: String,
+    at: Instant,
+}
+
 impl Memory {
+    /// The API server refused a pod; the next plan is told.
+    pub fn pod_refused(&mut self, pod: &Pod, message: String) {
+        let refusal = Refusal {
+            rollout: pod.labels().get(LABEL_ROLLOUT).cloned().unwrap_or_default(),
+            message,
+            at: Instant::now(),
+        };
+        self.refused_pods.insert(pods::node_of(pod), refusal);
+    }
+
+    /// A pod was created where one may have been refused before.
+    pub fn pod_created(&mut self, pod: &Pod) {
+        self.refused_pods.remove(&pods::node_of(pod));
+    }
+
+    /// Refusals of this rollout; those of another are forgotten.
+    fn refused_pods(&mut self, rollout: &str) -> BTreeMap<String, RefusedPod> {
+        self.refused_pods
+            .retain(|_, refusal| refusal.rollout == rollout);
+        let view = |(node, refusal): (&String, &Refusal)| {
+            let refused = RefusedPod {
+                message: refusal.message.clone(),
+                since: refusal.at.elapsed(),
+            };
+            (node.clone(), refused)
+        };
+        self.refused_pods.iter().map(view).collect()
+    }
+
     fn in_state(&mut self, model: &SmallModel) -> Duration {
         let now = clock_key(model);
         match &self.key {
@@ -153,6 +193,7 @@ impl Observer {
                 .map(|node| node_view(node))
                 .collect(),
             foreign_candidates: self.foreign_candidates(key),
+            refused_pods: memory.refused_pods(&rollout),
             sessions: self.hub.view(key, &rollout),
             leader: Leader {
                 epoch: self.epoch,

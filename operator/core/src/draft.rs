@@ -183,8 +183,9 @@ impl Draft {
             status::Due::In(wait) => self.look_again(wait),
             status::Due::Never => {}
         }
-        actions.append(&mut self.act);
+        // Status says it, so people are told: an action that fails must not swallow the event, which no later plan repeats.
         actions.extend(self.events.drain(..).map(Action::Emit));
+        actions.append(&mut self.act);
         Plan {
             actions,
             requeue: self.requeue,

@@ -7,7 +7,9 @@ use smallfleet_analysis::restart::RestartPlan;
 use smallfleet_analysis::{
     AnalysisError, AnalysisSettings, Assessment, Counts, FrozenLatency, Verdict, assess,
 };
-use smallfleet_crds::status::{AnalysisStatus, ArmCounts, ObjectiveStatus, RolloutState, RolloutStatus};
+use smallfleet_crds::status::{
+    AnalysisStatus, ArmCounts, ObjectiveStatus, RolloutState, RolloutStatus,
+};
 
 use crate::action::Action;
 use crate::constants::{NUMBERS_INTERVAL, ROUTE_LEASE};

@@ -8,8 +8,8 @@ use smallfleet_crds::status::{Blocked, RolloutStatus, WorstNode};
 
 use crate::action::Action;
 use crate::constants::{
-    CANDIDATES_AT_ONCE, ENDED_POD_AGE, EXCLUDED_MAX, NODES_NAMED_MAX, PATIENCE_TICK, PULL_NODES,
-    TEXT_MAX,
+    CANDIDATES_AT_ONCE, ENDED_POD_AGE, EXCLUDED_MAX, NODES_NAMED_MAX, PATIENCE_TICK,
+    REFUSED_POD_RETRY, TEXT_MAX, TRIED_NODES,
 };
 use crate::draft::{Cx, Draft};
 use crate::fleet::Site;
@@ -248,14 +248,34 @@ fn fill(cx: &Cx<'_>, wave: &mut Vec<String>, spare: &mut Vec<&Site<'_>>, size: u
 /// Wave nodes whose candidate the environment keeps from starting.
 fn stuck(cx: &Cx<'_>, rollout: &RolloutStatus, wave: &[String]) -> Vec<(String, Problem)> {
     let problem = |node: &String| {
-        let pod = cx.fleet.site(node)?.candidate(&rollout.id)?;
+        let Some(pod) = cx.fleet.site(node)?.candidate(&rollout.id) else {
+            return Some((node.clone(), refusal(cx, node)?));
+        };
         let problem = problem::diagnose(pod, cx.fleet.router(pod))?;
         (problem.blame == Blame::Environment).then(|| (node.clone(), problem))
     };
     wave.iter().filter_map(problem).collect()
 }
 
-/// Whether another node is tried: a pull that fails on several nodes is the registry's fault.
+/// The API server refused the pod for this node.
+pub(crate) fn refusal(cx: &Cx<'_>, node: &str) -> Option<Problem> {
+    let refused = cx.world.refused_pods.get(node)?;
+    Some(Problem::new(
+        Blame::Environment,
+        POD_REFUSED,
+        &refused.message,
+    ))
+}
+
+/// A refused pod is not asked for again at once.
+pub(crate) fn may_create(cx: &Cx<'_>, site: &Site<'_>) -> bool {
+    let refused = cx.world.refused_pods.get(&site.node.name);
+    site.trials.is_empty() && refused.is_none_or(|refused| refused.since >= REFUSED_POD_RETRY)
+}
+
+const POD_REFUSED: &str = "PodRefused";
+
+/// Whether another node is tried: what fails on several nodes is the registry's fault, or the namespace's.
 pub(crate) fn may_move_on(
     rollout: &RolloutStatus,
     excluded: &[(String, String)],
@@ -269,10 +289,9 @@ pub(crate) fn may_move_on(
         .iter()
         .filter(|reason| ***reason == problem.reason)
         .count();
-    let limit = if problem.reason == "ImagePull" {
-        PULL_NODES - 1
-    } else {
-        EXCLUDED_MAX
+    let limit = match problem.reason.as_str() {
+        "ImagePull" | POD_REFUSED => TRIED_NODES - 1,
+        _ => EXCLUDED_MAX,
     };
     reasons.len() < EXCLUDED_MAX && alike < limit
 }
@@ -322,7 +341,7 @@ pub(crate) fn pods(cx: &Cx<'_>, draft: &mut Draft) {
         .filter(|pod| pod.role == Role::Candidate && !cx.fleet.candidate_ready(pod));
     let free = CANDIDATES_AT_ONCE.saturating_sub(starting.count());
     let sites = rollout.wave.iter().filter_map(|node| cx.fleet.site(node));
-    let missing = sites.filter(|site| site.trials.is_empty() && site.takes_candidate);
+    let missing = sites.filter(|site| may_create(cx, site) && site.takes_candidate);
     let missing = missing.filter(|site| !cx.world.foreign_candidates.contains(&site.node.name));
     for site in missing.take(free) {
         let node = (site.node.name.as_str(), site.node.uid.as_str());

@@ -29,6 +29,8 @@ pub struct World {
     pub nodes: Vec<NodeView>,
     /// Nodes that hold a candidate or evaluation pod of another SmallModel.
     pub foreign_candidates: BTreeSet<String>,
+    /// Candidate and evaluation pods of the present rollout that the API server refused to create, by node.
+    pub refused_pods: BTreeMap<String, RefusedPod>,
     pub sessions: Sessions,
     pub leader: Leader,
     pub clock: Clock,
@@ -44,6 +46,14 @@ pub enum Slot<T> {
     Ours(T),
     /// Its controller is not our SmallModel's uid: never touched. The text names the object and its owner.
     Foreign(String),
+}
+
+/// A creation that the API server refused: quota, LimitRange, PodSecurity, a ServiceAccount that is not there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedPod {
+    pub message: String,
+    /// Since it was last tried.
+    pub since: Duration,
 }
 
 /// Settings of this operator, from its chart.

@@ -152,6 +152,35 @@ fn without_another_node_it_is_blocked_until_there_is_room() {
 }
 
 #[test]
+fn a_pod_that_the_api_server_refuses_blocks_and_is_tried_again_now_and_then() {
+    let mut lab = Lab::at_rest(6);
+    lab.quota_exceeded = true;
+    lab.ask_for("2");
+    lab.run_until(60, |lab| {
+        lab.state().is_some() && lab.rollout().blocked.is_some()
+    });
+    let rollout = lab.rollout();
+    let blocked = rollout.blocked.unwrap();
+    assert_eq!(blocked.reason, "PodRefused");
+    assert!(blocked.message.contains("exceeded quota"));
+    assert_eq!(rollout.excluded.len(), 2, "another node is no help");
+    lab.events.clear();
+    let mut tries = 0;
+    for _ in 0..60 {
+        lab.tick();
+        let plan = lab.reconcile();
+        tries += crate::install::kinds(&plan)
+            .iter()
+            .filter(|kind| **kind == "CreatePod")
+            .count();
+    }
+    assert_eq!(tries, 2, "every 30 s");
+    assert!(lab.events.is_empty(), "{:?}", lab.events);
+    lab.quota_exceeded = false;
+    lab.run_until(400, |lab| lab.stable() == lab.hash("2"));
+}
+
+#[test]
 fn a_lost_node_is_replaced_and_dead_nodes_never_block() {
     let mut lab = Lab::at_rest(3);
     lab.rate = 2;

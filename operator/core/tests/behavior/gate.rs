@@ -45,6 +45,18 @@ fn stable_and_candidate_are_evaluated_before_any_traffic() {
 }
 
 #[test]
+fn an_evaluation_that_the_api_server_refuses_is_shown() {
+    let mut lab = gated(2);
+    lab.quota_exceeded = true;
+    lab.ask_for("2");
+    lab.run(10);
+    assert_eq!(lab.rollout().blocked.unwrap().reason, "PodRefused");
+    lab.quota_exceeded = false;
+    lab.run_until(60, |lab| lab.state() == Some(RolloutState::Preparing));
+    assert_eq!(lab.rollout().blocked, None);
+}
+
+#[test]
 fn results_are_cached_over_rollouts() {
     let mut lab = gated(2);
     lab.ask_for("2");

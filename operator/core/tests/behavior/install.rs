@@ -36,9 +36,9 @@ fn status_names_the_revision_before_the_daemon_set_exists() {
         [
             "CreateRevision",
             "PersistStatus",
+            "Emit",
             "ApplySessionConfig",
-            "ApplyService",
-            "Emit"
+            "ApplyService"
         ]
     );
     assert!(lab.daemon_set.is_none());

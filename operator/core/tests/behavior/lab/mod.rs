@@ -49,6 +49,7 @@ pub struct Hub {
     key_since: u64,
     numbers_since: u64,
     unserved_since: Option<u64>,
+    refused_pods: BTreeMap<String, u64>,
     exposed: u64,
 }
 
@@ -66,6 +67,8 @@ pub struct Lab {
     pub nodes: Vec<NodeView>,
     pub foreign_candidates: BTreeSet<String>,
     pub foreign_service: bool,
+    /// The API server creates no pod here.
+    pub quota_exceeded: bool,
     pub routers: BTreeMap<String, Router>,
     pub closed: Vec<ClosedEpoch>,
     pub behaviors: BTreeMap<String, Behavior>,
@@ -125,6 +128,7 @@ impl Lab {
             nodes: (0..nodes).map(node).collect(),
             foreign_candidates: BTreeSet::new(),
             foreign_service: false,
+            quota_exceeded: false,
             routers: BTreeMap::new(),
             closed: Vec::new(),
             behaviors: BTreeMap::new(),

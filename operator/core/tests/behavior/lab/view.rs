@@ -7,8 +7,8 @@ use k8s_openapi::jiff::Timestamp;
 use smallfleet_analysis::Counts;
 use smallfleet_core::health;
 use smallfleet_core::world::{
-    Ack, BurnIn, Clock, Defaults, EngineState, EvidenceView, Leader, PodView, Role, RouteKind,
-    RouterView, Sessions, Slot, World, clock_key,
+    Ack, BurnIn, Clock, Defaults, EngineState, EvidenceView, Leader, PodView, RefusedPod, Role,
+    RouteKind, RouterView, Sessions, Slot, World, clock_key,
 };
 
 use super::{Behavior, Lab, RUNTIME, Router, SECOND};
@@ -54,6 +54,7 @@ impl Lab {
             pods: self.pods.iter().map(|pod| self.pod_view(pod)).collect(),
             nodes: self.nodes.clone(),
             foreign_candidates: self.foreign_candidates.clone(),
+            refused_pods: self.refused_pods(),
             sessions: self.sessions(),
             leader: Leader {
                 epoch: self.hub.epoch,
@@ -86,6 +87,17 @@ impl Lab {
             age: Duration::from_millis(self.now).saturating_sub(pod.age),
             ..pod.clone()
         }
+    }
+
+    fn refused_pods(&self) -> BTreeMap<String, RefusedPod> {
+        let refused = self.hub.refused_pods.iter().map(|(node, at)| {
+            let refused = RefusedPod {
+                message: "exceeded quota: pods".to_owned(),
+                since: Duration::from_millis(self.now - at),
+            };
+            (node.clone(), refused)
+        });
+        refused.collect()
     }
 
     /// Until every router of the wave was heard (here: a second after the start), or 30 s.
