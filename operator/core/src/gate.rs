@@ -157,7 +157,8 @@ impl<'r> Round<'r> {
                 let blocked =
                     wave::blocked(&problem.reason, &problem.message, vec![pod.node.clone()]);
                 wave::block(Some(blocked), draft);
-                if last_word(pod).is_some() && pod.age >= ENDED_POD_AGE {
+                let ended = last_word(pod).is_some() || pod.has_ended();
+                if ended && pod.age >= ENDED_POD_AGE {
                     objects::delete_pod(pod, draft);
                 }
             }

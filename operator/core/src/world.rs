@@ -135,6 +135,14 @@ pub struct PodView {
     pub containers: Vec<ContainerView>,
 }
 
+impl PodView {
+    /// Its containers have ended and will not start again: evicted, for instance.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        matches!(self.phase, PodPhase::Failed | PodPhase::Succeeded)
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PodPhase {
     Pending,

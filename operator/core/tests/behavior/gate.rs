@@ -57,6 +57,15 @@ fn an_evaluation_that_the_api_server_refuses_is_shown() {
 }
 
 #[test]
+fn an_evaluation_that_was_evicted_before_it_began_is_made_again() {
+    let mut lab = gated(1);
+    lab.ask_for("2");
+    lab.run_until(20, |lab| !lab.pods_of(Role::Evaluation).is_empty());
+    lab.evict(Role::Evaluation, "n0");
+    lab.run_until(90, |lab| lab.state() == Some(RolloutState::Preparing));
+}
+
+#[test]
 fn results_are_cached_over_rollouts() {
     let mut lab = gated(2);
     lab.ask_for("2");

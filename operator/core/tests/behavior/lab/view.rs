@@ -200,7 +200,8 @@ impl Lab {
             role: pod.role,
             revision: pod.revision.clone(),
             instance: uid.to_owned(),
-            engine: if pod.ready {
+            // A router that is gone with its pod is remembered as it spoke last.
+            engine: if pod.ready || pod.has_ended() {
                 EngineState::Ready
             } else {
                 EngineState::Starting
