@@ -17,7 +17,7 @@ use crate::objects;
 use crate::problem::{self, Blame, Problem};
 use crate::render;
 use crate::revision::short_hash;
-use crate::world::{PodPhase, PodView, Role};
+use crate::world::{PodView, Role};
 
 /// `max(1, ceil(p x Ready stable nodes))`, or the count that was asked for.
 pub(crate) fn size(cx: &Cx<'_>, nodes: &IntOrString) -> usize {
@@ -359,8 +359,7 @@ pub(crate) fn pods(cx: &Cx<'_>, draft: &mut Draft) {
 }
 
 fn unwanted(rollout: &RolloutStatus, pod: &PodView) -> bool {
-    let ended =
-        matches!(pod.phase, PodPhase::Failed | PodPhase::Succeeded) && pod.age >= ENDED_POD_AGE;
+    let ended = pod.has_ended() && pod.age >= ENDED_POD_AGE;
     pod.role == Role::Evaluation || ended || !rollout.wave.contains(&pod.node)
 }
 

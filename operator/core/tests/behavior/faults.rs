@@ -222,6 +222,25 @@ fn a_node_under_pressure_loses_its_route_then_its_candidate() {
 }
 
 #[test]
+fn an_evicted_candidate_loses_its_route_and_comes_back() {
+    let mut lab = Lab::at_rest(1);
+    lab.rate = 2;
+    lab.ask_for("2");
+    lab.run_until_state(RolloutState::Analyzing);
+    lab.run(15);
+    let evicted = lab.pods_of(Role::Candidate)[0].uid.clone();
+    lab.evict(Role::Candidate, "n0");
+    // Its router is gone; all that is known of it is what it said last.
+    lab.run(2);
+    assert_eq!(lab.granted(), 0);
+    lab.run(5);
+    let candidates = lab.pods_of(Role::Candidate);
+    assert_ne!(candidates[0].uid, evicted);
+    lab.run(5);
+    assert_eq!(lab.granted(), 1);
+}
+
+#[test]
 fn stable_that_fails_too_excludes_the_node() {
     let mut lab = Lab::at_rest(3);
     lab.ask_for("2");
