@@ -18,7 +18,9 @@ use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use smallfleet_core::health;
 use smallfleet_core::render::name;
-use smallfleet_core::world::{Clock, Defaults, Leader, RefusedPod, Role, Slot, World, clock_key};
+use smallfleet_core::world::{
+    Clock, Defaults, Leader, PodView, RefusedPod, Role, Slot, World, clock_key,
+};
 use smallfleet_crds::SmallModel;
 use smallfleet_crds::names::LABEL_ROLLOUT;
 
@@ -271,21 +273,23 @@ impl Observer {
         if memory.resumed {
             return false;
         }
-        let wave = world
+        let rollout = world
             .model
             .status
             .as_ref()
             .and_then(|status| status.rollout.as_ref());
-        let wave = wave
-            .map(|rollout| rollout.wave.as_slice())
-            .unwrap_or_default();
-        let routers: Vec<String> = world
-            .pods
-            .iter()
-            .filter(|pod| pod.role == Role::Stable && !pod.deleting && wave.contains(&pod.node))
-            .map(|pod| pod.uid.clone())
-            .collect();
-        memory.resumed = self.hub.heard_enough(key, &routers) || self.since.elapsed() >= RESUMING;
+        let uids = |waited_for: &dyn Fn(&PodView) -> bool| -> Vec<String> {
+            let pods = world.pods.iter();
+            let of_wave = pods.filter(|pod| {
+                !pod.deleting && rollout.is_some_and(|rollout| rollout.wave.contains(&pod.node))
+            });
+            let uids = of_wave.filter(|pod| waited_for(pod));
+            uids.map(|pod| pod.uid.clone()).collect()
+        };
+        let stable = uids(&|pod| pod.role == Role::Stable);
+        let candidates = uids(&|pod| pod.role == Role::Candidate && pod.ready);
+        memory.resumed =
+            self.hub.heard_enough(key, &stable, &candidates) || self.since.elapsed() >= RESUMING;
         !memory.resumed
     }
 }
