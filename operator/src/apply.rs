@@ -26,7 +26,7 @@ use smallfleet_crds::status::SmallModelStatus;
 use crate::caches::controller_uid;
 use crate::error::{Class, Error, is_conflict, is_not_found};
 use crate::metrics::Metrics;
-use crate::observe::{EVIDENCE_KEY, Memory, call};
+use crate::observe::{EVIDENCE_KEY, Memory, Stranger, call, node_of};
 use crate::session::{Hub, ModelKey};
 
 /// Executes Plans.
@@ -113,8 +113,7 @@ impl Applier {
                 memory.numbers = Some(Instant::now());
             }
             Action::CreateRevision(revision) => {
-                self.create(target, "create a ControllerRevision", &*revision)
-                    .await?
+                self.create_revision(target, &revision, memory).await?;
             }
             Action::LabelRevision { name, uid, verdict } => {
                 self.label_revision(target, &name, &uid, verdict.as_str())
@@ -237,15 +236,38 @@ impl Applier {
         pod: &Pod,
         memory: &mut Memory,
     ) -> Result<(), Error> {
+        if !memory.reservations.take(&node_of(pod), target.key) {
+            // Another model was faster: the next plan sees that its pod is there.
+            return Ok(());
+        }
         match self.create(target, "create a pod", pod).await {
             Ok(()) => memory.pod_created(pod),
             Err(error) if matches!(error.class(), Class::Invalid | Class::Forbidden) => {
                 tracing::warn!(pod = pod.name_any(), %error, "the API server refused a pod");
                 memory.pod_refused(pod, error.to_string());
             }
-            Err(error) => return Err(error),
+            Err(error) => {
+                if let Error::Foreign { .. } = error {
+                    memory.stranger = Some(Stranger::Pod(pod.name_any()));
+                }
+                return Err(error);
+            }
         }
         Ok(())
+    }
+
+    async fn create_revision(
+        &self,
+        target: &Target<'_>,
+        revision: &ControllerRevision,
+        memory: &mut Memory,
+    ) -> Result<(), Error> {
+        let outcome = self.create(target, "create a ControllerRevision", revision);
+        outcome.await.inspect_err(|error| {
+            if let Error::Foreign { .. } = error {
+                memory.stranger = Some(Stranger::Revision(revision.name_any()));
+            }
+        })
     }
 
     /// POST under a fixed name. One that is there already is ours from an earlier try, or a stranger's and left alone.

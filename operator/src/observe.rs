@@ -4,113 +4,36 @@
 //! than our own last write. Everything else may lag: creations have fixed names, deletions carry uids, and a store is replaced
 //! with its resourceVersion, so an action from a stale view fails instead of happening twice.
 
+mod memory;
 mod objects;
 mod pods;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Service};
 use kube::api::Api;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use smallfleet_core::health;
 use smallfleet_core::render::name;
-use smallfleet_core::world::{
-    Clock, Defaults, Leader, PodView, RefusedPod, Role, Slot, World, clock_key,
-};
+use smallfleet_core::world::{Clock, Defaults, Leader, PodView, Role, Slot, World};
 use smallfleet_crds::SmallModel;
-use smallfleet_crds::names::LABEL_ROLLOUT;
 
 use crate::caches::{Caches, controller_uid, role_of};
 use crate::error::Error;
 use crate::session::{Hub, ModelKey};
 
+pub use memory::{Memory, Stranger};
 pub use objects::{EVIDENCE_KEY, node_view};
+pub use pods::node_of;
 
 /// Most time that one call to the API server may take.
 pub const CALL: Duration = Duration::from_secs(15);
 /// A leader that is new waits this long for the wave's routers at most.
 pub const RESUMING: Duration = Duration::from_secs(30);
-
-/// What this leader remembers of one model between two looks.
-#[derive(Clone, Debug, Default)]
-pub struct Memory {
-    key: Option<(String, Instant)>,
-    /// When numbers were last written into status or the evidence store.
-    pub numbers: Option<Instant>,
-    /// Since when nothing serves.
-    unserved: Option<Instant>,
-    /// Pods that the API server refused to create, by node.
-    refused_pods: BTreeMap<String, Refusal>,
-    /// Set once enough of the wave was heard; until then the leader is resuming this model.
-    resumed: bool,
-}
-
-/// A creation that was refused.
-#[derive(Clone, Debug)]
-struct Refusal {
-    rollout: String,
-    message: String,
-    at: Instant,
-}
-
-impl Memory {
-    /// The API server refused a pod; the next plan is told.
-    pub fn pod_refused(&mut self, pod: &Pod, message: String) {
-        let refusal = Refusal {
-            rollout: pod.labels().get(LABEL_ROLLOUT).cloned().unwrap_or_default(),
-            message,
-            at: Instant::now(),
-        };
-        self.refused_pods.insert(pods::node_of(pod), refusal);
-    }
-
-    /// A pod was created where one may have been refused before.
-    pub fn pod_created(&mut self, pod: &Pod) {
-        self.refused_pods.remove(&pods::node_of(pod));
-    }
-
-    /// Refusals of this rollout; those of another are forgotten.
-    fn refused_pods(&mut self, rollout: &str) -> BTreeMap<String, RefusedPod> {
-        self.refused_pods
-            .retain(|_, refusal| refusal.rollout == rollout);
-        let view = |(node, refusal): (&String, &Refusal)| {
-            let refused = RefusedPod {
-                message: refusal.message.clone(),
-                since: refusal.at.elapsed(),
-            };
-            (node.clone(), refused)
-        };
-        self.refused_pods.iter().map(view).collect()
-    }
-
-    fn in_state(&mut self, model: &SmallModel) -> Duration {
-        let now = clock_key(model);
-        match &self.key {
-            Some((key, since)) if *key == now => since.elapsed(),
-            _ => {
-                self.key = Some((now, Instant::now()));
-                Duration::ZERO
-            }
-        }
-    }
-
-    fn since_numbers(&self) -> Duration {
-        self.numbers.map_or(Duration::MAX, |at| at.elapsed())
-    }
-}
-
-/// How long a condition has held without a break, as far as this leader saw it.
-fn lasting(since: &mut Option<Instant>, holds: bool) -> Duration {
-    if !holds {
-        *since = None;
-        return Duration::ZERO;
-    }
-    since.get_or_insert_with(Instant::now).elapsed()
-}
 
 /// Where Worlds are built from.
 #[derive(Clone, Debug)]
@@ -194,7 +117,8 @@ impl Observer {
                 .iter()
                 .map(|node| node_view(node))
                 .collect(),
-            foreign_candidates: self.foreign_candidates(key),
+            stranger: self.stranger(key, &model, memory).await?,
+            foreign_candidates: self.foreign_candidates(key, memory),
             refused_pods: memory.refused_pods(&rollout),
             sessions: self.hub.view(key, &rollout),
             leader: Leader {
@@ -211,11 +135,10 @@ impl Observer {
             defaults: self.defaults.clone(),
             model,
         };
-        world.pods = pods::views(&self.caches, key, &world);
+        world.pods = pods::views(&self.caches, key, &world, memory);
         self.hub
             .retain(key, &world.pods.iter().map(|pod| pod.uid.clone()).collect());
-        world.clock.nothing_serves_for =
-            lasting(&mut memory.unserved, health(&world).nothing_serves);
+        world.clock.nothing_serves_for = memory.nothing_serves_for(health(&world));
         world.leader.resuming = self.resuming(key, &world, memory);
         Ok(Some(world))
     }
@@ -256,15 +179,44 @@ impl Observer {
         })
     }
 
-    fn foreign_candidates(&self, key: &ModelKey) -> BTreeSet<String> {
+    /// The stranger's object that a creation of ours ran into, while it is there.
+    async fn stranger(
+        &self,
+        key: &ModelKey,
+        model: &SmallModel,
+        memory: &mut Memory,
+    ) -> Result<Option<String>, Error> {
+        let slot = match &memory.stranger {
+            None => return Ok(None),
+            Some(Stranger::Pod(name)) => {
+                self.slot(&self.caches.pods, key, name, model, |_| ())
+                    .await?
+            }
+            Some(Stranger::Revision(name)) => {
+                self.slot(&self.caches.revisions, key, name, model, |_| ())
+                    .await?
+            }
+        };
+        match slot {
+            Slot::Foreign(text) => Ok(Some(text)),
+            Slot::Absent | Slot::Ours(()) => {
+                memory.stranger = None;
+                Ok(None)
+            }
+        }
+    }
+
+    /// As our caches show, and as this process has just created or is about to.
+    fn foreign_candidates(&self, key: &ModelKey, memory: &Memory) -> BTreeSet<String> {
         let pods = self.caches.pods.state();
         let others = pods.iter().filter(|pod| {
             role_of(pod) != Role::Stable
                 && crate::caches::model_of(pod.as_ref()).is_some_and(|model| model != *key)
         });
         others
-            .map(|pod| pods::node_of(pod))
+            .map(|pod| node_of(pod))
             .filter(|node| !node.is_empty())
+            .chain(memory.reservations.of_others(key))
             .collect()
     }
 

@@ -88,6 +88,7 @@ fn conflict(world: &World) -> Option<String> {
         foreign(&world.service),
         foreign(&world.session_config),
         foreign(&world.evidence),
+        world.stranger.as_deref(),
     ];
     foreign.into_iter().flatten().next().map(str::to_owned)
 }

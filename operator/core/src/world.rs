@@ -27,6 +27,8 @@ pub struct World {
     /// Pods whose controller is this SmallModel or its DaemonSet.
     pub pods: Vec<PodView>,
     pub nodes: Vec<NodeView>,
+    /// An object of another owner stands where we were about to create one: its kind, name and owner.
+    pub stranger: Option<String>,
     /// Nodes that hold a candidate or evaluation pod of another SmallModel.
     pub foreign_candidates: BTreeSet<String>,
     /// Candidate and evaluation pods of the present rollout that the API server refused to create, by node.
@@ -127,7 +129,7 @@ pub struct PodView {
     pub phase: PodPhase,
     /// `PodScheduled=False` with reason Unschedulable: the message.
     pub unschedulable: Option<String>,
-    /// Seconds since creation, both ends by the API server's clock through watch events seen by this leader.
+    /// Since this leader first saw it, by its own clock: for patience with what does not start.
     pub age: Duration,
     pub ip: String,
     /// Evicted, Preempted, NodeLost, ... : `status.reason` or the DisruptionTarget condition's reason.

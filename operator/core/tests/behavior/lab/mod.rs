@@ -67,6 +67,7 @@ pub struct Lab {
     pub nodes: Vec<NodeView>,
     pub foreign_candidates: BTreeSet<String>,
     pub foreign_service: bool,
+    pub stranger: Option<String>,
     /// The API server creates no pod here.
     pub quota_exceeded: bool,
     pub routers: BTreeMap<String, Router>,
@@ -128,6 +129,7 @@ impl Lab {
             nodes: (0..nodes).map(node).collect(),
             foreign_candidates: BTreeSet::new(),
             foreign_service: false,
+            stranger: None,
             quota_exceeded: false,
             routers: BTreeMap::new(),
             closed: Vec::new(),

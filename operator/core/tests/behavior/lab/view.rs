@@ -53,6 +53,7 @@ impl Lab {
             evidence: slot(evidence),
             pods: self.pods.iter().map(|pod| self.pod_view(pod)).collect(),
             nodes: self.nodes.clone(),
+            stranger: self.stranger.clone(),
             foreign_candidates: self.foreign_candidates.clone(),
             refused_pods: self.refused_pods(),
             sessions: self.sessions(),
