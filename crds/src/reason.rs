@@ -61,6 +61,7 @@ reasons! {
         ROLLOUT_BLOCKED = "RolloutBlocked",
         NODE_EXCLUDED = "NodeExcluded",
         IMAGE_PULL = "ImagePull",
+        POD_REFUSED = "PodRefused",
         UNSCHEDULABLE = "Unschedulable",
         DISRUPTED = "Disrupted",
         CONTAINER_NOT_CREATED = "ContainerNotCreated",

@@ -8,6 +8,7 @@ mod commands;
 mod edits;
 mod exit;
 mod gating;
+mod grants;
 mod inconclusive;
 mod modifiers;
 mod preparing;

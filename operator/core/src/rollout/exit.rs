@@ -96,6 +96,7 @@ fn lower(state: RolloutState, draft: &mut Draft) {
     let rollout = draft.rollout();
     rollout.state = state;
     rollout.candidate_traffic_permille = 0;
+    rollout.granted.clear();
     rollout.sequence += 1;
     rollout.paused = None;
     rollout.blocked = None;

@@ -25,6 +25,7 @@ impl Lab {
                 pod.ready = false;
             } else if pod.unschedulable.is_none()
                 && pod.disruption.is_none()
+                && pod.phase != PodPhase::Failed
                 && alive >= Duration::from_secs(2)
             {
                 live(pod, &behavior, report, alive);
@@ -138,6 +139,16 @@ impl Lab {
     pub fn kill(&mut self, role: Role, node: &str) {
         self.pods
             .retain(|pod| !(pod.role == role && pod.node == node));
+    }
+
+    /// The kubelet ends the pods of this role; their objects stay.
+    pub fn evict(&mut self, role: Role, node: &str) {
+        let pods = self.pods.iter_mut();
+        for pod in pods.filter(|pod| pod.role == role && pod.node == node) {
+            pod.phase = PodPhase::Failed;
+            pod.disruption = Some("Evicted".to_owned());
+            pod.ready = false;
+        }
     }
 
     pub fn later(&mut self, seconds: u64) {

@@ -48,6 +48,8 @@ pub struct Hub {
     key: String,
     key_since: u64,
     numbers_since: u64,
+    unserved_since: Option<u64>,
+    refused_pods: BTreeMap<String, u64>,
     exposed: u64,
 }
 
@@ -65,6 +67,9 @@ pub struct Lab {
     pub nodes: Vec<NodeView>,
     pub foreign_candidates: BTreeSet<String>,
     pub foreign_service: bool,
+    pub stranger: Option<String>,
+    /// The API server creates no pod here.
+    pub quota_exceeded: bool,
     pub routers: BTreeMap<String, Router>,
     pub closed: Vec<ClosedEpoch>,
     pub behaviors: BTreeMap<String, Behavior>,
@@ -124,6 +129,8 @@ impl Lab {
             nodes: (0..nodes).map(node).collect(),
             foreign_candidates: BTreeSet::new(),
             foreign_service: false,
+            stranger: None,
+            quota_exceeded: false,
             routers: BTreeMap::new(),
             closed: Vec::new(),
             behaviors: BTreeMap::new(),
