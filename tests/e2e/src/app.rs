@@ -157,6 +157,24 @@ impl App {
         Ok(all)
     }
 
+    /// How many requests of the load pods at these addresses have ended so far: by their nodes.
+    ///
+    /// # Errors
+    /// When a load pod does not answer.
+    pub async fn ended_at(addresses: &[String]) -> Result<BTreeMap<String, usize>> {
+        let mut all = BTreeMap::new();
+        for ip in addresses {
+            // From beyond the last one: the records themselves are not sent.
+            let page = fetch(&format!(
+                "http://{ip}:{STATS_PORT}/records?from={}",
+                usize::MAX
+            ))
+            .await?;
+            all.insert(page.node, page.next);
+        }
+        Ok(all)
+    }
+
     /// Waits until each node has been answered by its own pod alone for some time, and returns the records of that time. At first
     /// another node may answer: a node's proxy learns of a ready pod a moment after the API server does.
     ///

@@ -7,8 +7,8 @@ use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 use smallfleet_cluster::Component;
 use smallfleet_crds::status::SmallModelStatus;
+use smallfleet_e2e::app::now_milliseconds;
 use smallfleet_e2e::fleet::{is_ready, node_of};
-use smallfleet_e2e::load::now_milliseconds;
 
 use crate::common::NODES;
 use crate::path::{Broken, Outage};

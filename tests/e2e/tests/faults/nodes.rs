@@ -6,8 +6,8 @@ use anyhow::{Context, Result, ensure};
 use smallfleet_cluster::{Cluster, Component, Node};
 use smallfleet_crds::names::role;
 use smallfleet_crds::status::{RolloutStatus, SmallModelStatus};
+use smallfleet_e2e::app::now_milliseconds;
 use smallfleet_e2e::fleet::{self, is_ready, node_of};
-use smallfleet_e2e::load::now_milliseconds;
 
 use crate::common::NODES;
 use crate::operators;
@@ -136,15 +136,15 @@ async fn a_node_drained_deleted_and_added_in_a_canary_does_not_change_its_verdic
     let machines = trial.world.lab.machines()?;
     let name = rollout.wave.first().context("a wave of one node")?.clone();
     let node = machines.node(&name).context("the wave's node")?;
-    node.drain()?;
-    let drained = candidate_elsewhere(&trial, &name, &rollout).await;
-    trial.close_book(&name).await?;
-    let left = match drained {
-        Ok(()) => leave(&trial, &node).await,
-        Err(error) => node.uncordon().map_err(Into::into).and(Err(error)),
-    };
+    let drained = drain(&mut trial, &node, &rollout).await;
+    if drained.is_err() {
+        node.uncordon()?;
+    }
+    drained?;
+    let left = leave(&trial, &node).await;
     let since = now_milliseconds();
-    left.and(node.join().context("the node's way back"))?;
+    node.join()?;
+    left?;
     trial
         .world
         .wait("served by all nodes", |status| {
@@ -164,6 +164,13 @@ async fn a_node_drained_deleted_and_added_in_a_canary_does_not_change_its_verdic
     trial.world.kubectl("smallfleet promote intent --full")?;
     trial.promoted(&rollout).await?;
     trial.end().await
+}
+
+/// The candidate has moved to another node.
+async fn drain(trial: &mut Trial, node: &Node<'_>, rollout: &RolloutStatus) -> Result<()> {
+    node.drain()?;
+    candidate_elsewhere(trial, &node.name(), rollout).await?;
+    trial.close_book(&node.name()).await
 }
 
 /// The wave has another node, and its candidate is Ready; the rollout is the same.

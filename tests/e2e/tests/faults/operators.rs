@@ -7,8 +7,9 @@ use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 use nix::sys::signal::Signal;
 use smallfleet_crds::names;
+use smallfleet_e2e::app::now_milliseconds;
 use smallfleet_e2e::lab::SYSTEM;
-use smallfleet_e2e::load::{Record, now_milliseconds};
+use smallfleet_e2e::load::Record;
 use smallfleet_e2e::process;
 
 use crate::common::World;
@@ -112,7 +113,9 @@ async fn two_operators(trial: &Trial) -> Result<()> {
         },
     )
     .await?;
-    candidate_answers(trial).await?;
+    // The new leader grants routes again.
+    let node = rollout.wave.first().context("a wave")?;
+    trial.candidate_answers_on(node).await?;
     let after = lease(&trial.world).await?;
     ensure!(
         after.holder_identity == second.holder_identity
@@ -130,20 +133,6 @@ async fn another_leads(trial: &Trial, hung: &str) -> Result<LeaseSpec> {
     })
     .await?;
     lease(&trial.world).await
-}
-
-/// The new leader grants routes again.
-async fn candidate_answers(trial: &Trial) -> Result<()> {
-    let since = now_milliseconds();
-    until(
-        "the candidate's answers under the new leader",
-        SOON,
-        async || {
-            let records = trial.asked(since).await?;
-            Ok(records.iter().any(|record| record.arm == "candidate"))
-        },
-    )
-    .await
 }
 
 async fn lease(world: &World) -> Result<LeaseSpec> {

@@ -31,7 +31,9 @@ async fn an_engine_and_a_router_killed_in_a_canary_do_not_change_its_verdict() -
     let mut trial = Trial::start("faults-canary-pods", &[("100%", 30)]).await?;
     let rollout = trial.canary("better").await?;
     let pods = trial.stable_pods().await?;
+    trial.candidate_answers_on(node_of(&pods[0])).await?;
     trial.kill(&pods[0], Broken::EngineBesideCandidate).await?;
+    trial.candidate_answers_on(node_of(&pods[1])).await?;
     trial.kill(&pods[1], Broken::Router).await?;
     let node = node_of(&pods[1]).to_owned();
     let excluded = trial

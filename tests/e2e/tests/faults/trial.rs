@@ -1,6 +1,6 @@
 //! One model under a load that keeps book of every request, with what was broken meanwhile.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -12,9 +12,9 @@ use nix::sys::signal::Signal;
 use smallfleet_cluster::Component;
 use smallfleet_crds::names;
 use smallfleet_crds::status::{RolloutStatus, SmallModelStatus};
-use smallfleet_e2e::app::App;
+use smallfleet_e2e::app::{App, now_milliseconds};
 use smallfleet_e2e::fleet::{is_ready, node_of};
-use smallfleet_e2e::load::{Record, now_milliseconds};
+use smallfleet_e2e::load::Record;
 use smallfleet_e2e::process;
 
 use crate::audit::{self, Book};
@@ -58,7 +58,7 @@ impl Trial {
             image: world.lab.image("load").to_owned(),
             requests: world.lab.image("requests").to_owned(),
             // A partitioned node reaches no DNS, and that is not what is tried here.
-            address: Some(address),
+            address: Some(address.trim().to_owned()),
             rate: world.rate,
         };
         application.start(&world.lab.shell, NODES).await?;
@@ -98,23 +98,25 @@ impl Trial {
         Ok(status)
     }
 
-    /// Waits until every application got this many more good answers: the time of a fault, in requests.
+    /// Waits until this many more requests of every application have ended: the time of a fault, in requests.
     pub async fn served(&self, more: usize) -> Result<()> {
-        let good = async || -> Result<BTreeMap<String, usize>> {
-            let books = App::records_at(&self.addresses).await?;
-            let good = |records: &[Record]| records.iter().filter(|record| record.good()).count();
-            Ok(books
-                .into_iter()
-                .map(|(node, records)| (node, good(&records)))
-                .collect())
-        };
-        let before = good().await?;
-        until("answers on every node", SOON, async || {
-            let now = good().await?;
+        let before = App::ended_at(&self.addresses).await?;
+        until("requests on every node", SOON, async || {
+            let now = App::ended_at(&self.addresses).await?;
             let enough = |(node, count): (&String, &usize)| {
                 *count >= before.get(node).copied().unwrap_or(0) + more
             };
             Ok(now.len() == before.len() && now.iter().all(enough))
+        })
+        .await
+    }
+
+    /// Waits until a candidate answers a request of this node's application.
+    pub async fn candidate_answers_on(&self, node: &str) -> Result<()> {
+        let since = now_milliseconds();
+        until("an answer of the candidate", SOON, async || {
+            let asked = self.asked_on(node, since).await?;
+            Ok(asked.iter().any(|record| record.arm == "candidate"))
         })
         .await
     }
@@ -280,6 +282,6 @@ pub async fn until(
             last.with_context(|| format!("not within {limit:?}: {what}"))?;
             bail!("not within {limit:?}: {what}");
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }
