@@ -17,6 +17,8 @@ use crate::trial::{SOON, Trial, until};
 /// Requests of each node in 5 s and in 30 s.
 const FIVE_SECONDS: usize = 100;
 const THIRTY_SECONDS: usize = 600;
+/// Between two looks at the endpoints, and until kube-proxy has followed.
+const LOOKS_MILLISECONDS: u64 = 1_000;
 
 #[tokio::test]
 async fn an_api_server_and_an_etcd_that_fail_in_a_canary_do_not_change_its_verdict() -> Result<()> {
@@ -53,12 +55,11 @@ async fn watch_endpoints(trial: &mut Trial) -> Result<()> {
     .await?;
     if let (Some(first), Some(last)) = (missing.first(), missing.last()) {
         println!("    the Service named no Ready pod for {} ms", last - first);
-        // kube-proxy follows within a second.
         trial.note(Outage {
             broken: Broken::Endpoints,
             node: String::new(),
-            since: *first,
-            until: last + 1_000,
+            since: first - LOOKS_MILLISECONDS,
+            until: last + LOOKS_MILLISECONDS,
         });
     }
     Ok(())
