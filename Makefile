@@ -17,7 +17,7 @@ ORT = $(shell $(CLUSTER) onnxruntime)
 WITH_LAB = SMALLFLEET_MODELS=$(MODELS) ORT_DYLIB_PATH=$(ORT)
 
 .DEFAULT_GOAL := help
-.PHONY: help build models cluster-build cluster-up cluster-down cluster-test demo test unit e2e lint deny crds
+.PHONY: help build models cluster-build cluster-up cluster-down cluster-test demo test unit e2e e2e-faults lint deny crds
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,10 +61,19 @@ unit: cluster-build models ## Unit, golden and property tests, and the checks of
 cluster-test: cluster-build ## What the project needs of its cluster, on the real thing (about 2 minutes)
 	cargo test --release --locked --workspace --features smallfleet-cluster/cluster --test cluster -- --nocapture
 
+e2e: SUITE := stories
 e2e: cluster-build models ## The end-to-end suite on the local cluster (STORY=name runs those whose name holds it)
-	@$(CLUSTER) up
-	@$(WITH_LAB) cargo test --release --locked --workspace --features smallfleet-e2e/cluster --test stories -- --test-threads=1 --nocapture $(STORY); \
-	result=$$?; $(CLUSTER) down; exit $$result
+	$(RUN_SUITE)
+
+e2e-faults: SUITE := faults
+e2e-faults: cluster-build models ## Processes, nodes and daemons killed under load: about 30 minutes, not part of test (STORY=name)
+	$(RUN_SUITE)
+
+define RUN_SUITE
+@$(CLUSTER) up
+@$(WITH_LAB) cargo test --release --locked --workspace --features smallfleet-e2e/cluster --test $(SUITE) -- --test-threads=1 --nocapture $(STORY); \
+result=$$?; $(CLUSTER) down; exit $$result
+endef
 
 deny: $(DENY) ## Licences, bans and sources of the dependencies
 	$(DENY) --locked check licenses bans sources

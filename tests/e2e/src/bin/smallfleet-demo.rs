@@ -81,6 +81,7 @@ async fn serve(story: &mut Story, lab: &Lab, fleet: &Fleet) -> Result<App> {
         fleet: fleet.clone(),
         image: lab.image("load").to_owned(),
         requests: lab.image("requests").to_owned(),
+        address: None,
         rate: RATE,
     };
     application.start(&lab.shell, NODES).await?;

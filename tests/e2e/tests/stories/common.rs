@@ -116,6 +116,7 @@ impl World {
             fleet: self.fleet.clone(),
             image: self.lab.image("load").to_owned(),
             requests: self.lab.image("requests").to_owned(),
+            address: None,
             rate: self.rate,
         };
         application.start(&self.lab.shell, NODES).await?;

@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 use smallfleet_crds::names::role;
 use smallfleet_crds::status::RolloutState;
 use smallfleet_e2e::app::{App, now_milliseconds};
-use smallfleet_e2e::fleet;
+use smallfleet_e2e::fleet::{self, is_ready};
 use smallfleet_e2e::lab::SYSTEM;
 use smallfleet_e2e::process;
 
@@ -142,17 +142,6 @@ async fn assert_deleted_pod_comes_back(world: &World) -> Result<()> {
         );
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
-}
-
-fn is_ready(pod: &Pod) -> bool {
-    let conditions = pod
-        .status
-        .as_ref()
-        .and_then(|status| status.conditions.as_ref());
-    conditions.is_some_and(|all| {
-        all.iter()
-            .any(|condition| condition.type_ == "Ready" && condition.status == "True")
-    })
 }
 
 #[tokio::test]

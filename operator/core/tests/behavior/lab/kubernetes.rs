@@ -177,6 +177,20 @@ fn live(pod: &mut PodView, behavior: &Behavior, report: String, alive: Duration)
             engine.waiting = Some(("ErrImagePull".to_owned(), (*message).to_owned()));
             pod.phase = PodPhase::Pending;
         }
+        Behavior::NotCreated(reason) => {
+            engine.running = false;
+            engine.waiting = Some(((*reason).to_owned(), "as the test says".to_owned()));
+            pod.phase = PodPhase::Pending;
+        }
+        Behavior::Crashes => {
+            engine.running = false;
+            engine.restarts = u32::try_from(alive.as_secs() / 10).unwrap();
+            engine.terminated = Some(Terminated {
+                exit_code: 139,
+                reason: "Error".to_owned(),
+                message: String::new(),
+            });
+        }
         Behavior::Fails(reason) => {
             engine.running = false;
             engine.restarts = u32::try_from(alive.as_secs() / 10).unwrap();

@@ -31,8 +31,12 @@ pub enum Behavior {
     Slow,
     /// Its engine fails with this reason, and is restarted by the kubelet.
     Fails(&'static str),
+    /// Its engine ends at once and says nothing, again and again.
+    Crashes,
     /// Its image is waited for with this message.
     NoImage(&'static str),
+    /// The kubelet cannot make its containers, for this reason.
+    NotCreated(&'static str),
     NeverReady,
     /// Wrong on the labelled set.
     Wrong,
