@@ -8,7 +8,7 @@ mod objects;
 mod pods;
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Service};
@@ -19,6 +19,7 @@ use serde::de::DeserializeOwned;
 use smallfleet_core::render::name;
 use smallfleet_core::world::{Clock, Defaults, Leader, Role, Slot, World, clock_key};
 use smallfleet_crds::SmallModel;
+use tokio::time::Instant;
 
 use crate::caches::{Caches, controller_uid, role_of};
 use crate::error::Error;
