@@ -38,6 +38,8 @@ pub struct Memory {
     key: Option<(String, Instant)>,
     /// When numbers were last written into status or the evidence store.
     pub numbers: Option<Instant>,
+    /// When this leader first saw each pod.
+    seen: pods::Seen,
     /// Set once enough of the wave was heard; until then the leader is resuming this model.
     resumed: bool,
 }
@@ -156,7 +158,7 @@ impl Observer {
             defaults: self.defaults.clone(),
             model,
         };
-        world.pods = pods::views(&self.caches, key, &world);
+        world.pods = pods::views(&self.caches, key, &world, &mut memory.seen);
         self.hub
             .retain(key, &world.pods.iter().map(|pod| pod.uid.clone()).collect());
         world.leader.resuming = self.resuming(key, &world, memory);

@@ -117,7 +117,7 @@ pub struct PodView {
     pub phase: PodPhase,
     /// `PodScheduled=False` with reason Unschedulable: the message.
     pub unschedulable: Option<String>,
-    /// Seconds since creation, both ends by the API server's clock through watch events seen by this leader.
+    /// Since this leader first saw it. For patience with what does not start; never for a verdict.
     pub age: Duration,
     pub ip: String,
     /// Evicted, Preempted, NodeLost, ... : `status.reason` or the DisruptionTarget condition's reason.

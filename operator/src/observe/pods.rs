@@ -1,18 +1,26 @@
 //! Views of pods.
 
-use std::time::Duration;
+use std::collections::HashMap;
 
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::ResourceExt;
 use smallfleet_core::world::{ContainerView, PodPhase, PodView, Slot, Terminated, World};
 use smallfleet_crds::names::{LABEL_REVISION, LABEL_ROLLOUT, container};
+use tokio::time::Instant;
 
 use crate::caches::{Caches, controller_uid, role_of};
 use crate::session::ModelKey;
 
+/// When a leader first saw each pod, by uid. Its creation timestamp is of another machine's clock, which is never compared with ours.
+pub(super) type Seen = HashMap<String, Instant>;
+
 /// Pods whose controller is the SmallModel or its DaemonSet.
-pub(super) fn views(caches: &Caches, key: &ModelKey, world: &World) -> Vec<PodView> {
+pub(super) fn views(
+    caches: &Caches,
+    key: &ModelKey,
+    world: &World,
+    seen: &mut Seen,
+) -> Vec<PodView> {
     let model = world.model.uid();
     let daemon_set = match &world.daemon_set {
         Slot::Ours(view) => Some(view.uid.clone()),
@@ -26,13 +34,16 @@ pub(super) fn views(caches: &Caches, key: &ModelKey, world: &World) -> Vec<PodVi
     let mut views: Vec<PodView> = pods
         .iter()
         .filter(|pod| ours(pod))
-        .map(|pod| view(pod))
+        .map(|pod| view(pod, seen))
         .collect();
+    seen.retain(|uid, _| views.iter().any(|view| view.uid == *uid));
     views.sort_by(|left, right| left.name.cmp(&right.name));
     views
 }
 
-fn view(pod: &Pod) -> PodView {
+fn view(pod: &Pod, seen: &mut Seen) -> PodView {
+    let uid = pod.uid().unwrap_or_default();
+    let first_seen = *seen.entry(uid.clone()).or_insert_with(Instant::now);
     let status = pod.status.clone().unwrap_or_default();
     let conditions = status.conditions.unwrap_or_default();
     let condition = |kind: &str| conditions.iter().find(|condition| condition.type_ == kind);
@@ -43,7 +54,7 @@ fn view(pod: &Pod) -> PodView {
     });
     PodView {
         name: pod.name_any(),
-        uid: pod.uid().unwrap_or_default(),
+        uid,
         role: role_of(pod),
         revision: label(LABEL_REVISION),
         rollout: label(LABEL_ROLLOUT),
@@ -52,7 +63,7 @@ fn view(pod: &Pod) -> PodView {
         deleting: pod.metadata.deletion_timestamp.is_some(),
         phase: phase(status.phase.as_deref()),
         unschedulable: unschedulable.map(|condition| condition.message.clone().unwrap_or_default()),
-        age: age(pod),
+        age: first_seen.elapsed(),
         ip: status.pod_ip.unwrap_or_default(),
         disruption: status
             .reason
@@ -75,16 +86,6 @@ fn phase(text: Option<&str>) -> PodPhase {
         Some("Failed") => PodPhase::Failed,
         _ => PodPhase::Pending,
     }
-}
-
-/// For patience with what does not start; never for a verdict.
-fn age(pod: &Pod) -> Duration {
-    let created = pod
-        .metadata
-        .creation_timestamp
-        .as_ref()
-        .map_or_else(Timestamp::now, |time| time.0);
-    Duration::try_from(Timestamp::now().duration_since(created)).unwrap_or_default()
 }
 
 /// Node that a pod is bound to or, not bound yet, that its affinity names.
