@@ -36,6 +36,8 @@ const RUNTIME: &str = "runtime@sha256:1";
 const CLOCK: &str = "2040-02-03T04:05:06Z";
 /// A leader that is cut off stops by itself before its Lease is free.
 const OLD_LEADER_SECONDS: u64 = 10;
+/// A little longer than the operator's own, so that it never depends on chance which of two comes first.
+const SECOND: Duration = Duration::from_millis(1007);
 /// Seconds without a write after which a model counts as at rest.
 const REST_SECONDS: u64 = 20;
 
@@ -78,6 +80,7 @@ pub struct Lab {
     started: Instant,
     /// When each pod was first seen by its kubelet, seconds.
     pods: BTreeMap<String, u64>,
+    template: cluster::Template,
     serial: u64,
     /// When the older of two leaders ends.
     ends_old: Option<Instant>,
@@ -128,6 +131,7 @@ impl Lab {
     /// Goes on from a snapshot: with new router processes, and without an operator.
     #[must_use]
     pub fn from_snapshot(resting: &Resting) -> Self {
+        operator::same_bits_again(resting.epoch);
         let server = FakeServer::new(resting.store.clone(), || CLOCK.to_owned());
         let monitor = Arc::new(Mutex::new(Monitor::new(&resting.store)));
         let witness = monitor.clone();
@@ -145,6 +149,7 @@ impl Lab {
             epoch: resting.epoch,
             started: Instant::now(),
             pods: cluster::pods_of_old(&resting.store),
+            template: None,
             serial: 0,
             ends_old: None,
             server,
@@ -179,7 +184,7 @@ impl Lab {
 
     /// One second of everything.
     pub async fn second(&mut self) {
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        tokio::time::sleep(SECOND).await;
         self.replace_operators();
         self.cluster();
         self.sessions();

@@ -69,7 +69,7 @@ impl Ending {
 pub struct Told {
     pub ending: Ending,
     /// Calls of the first operator.
-    pub reads: usize,
+    pub reads: Vec<String>,
     pub writes: Vec<String>,
     /// The fault happened.
     pub happened: bool,
@@ -120,7 +120,7 @@ impl Story {
             assert!(violations.is_empty(), "{violations:#?}");
             Told {
                 ending: Ending::of(&lab),
-                reads: connection.calls().0,
+                reads: connection.read_paths(),
                 writes: connection.writes(),
                 happened: connection.happened(),
             }

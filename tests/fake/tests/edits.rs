@@ -47,6 +47,9 @@ fn operator_writes(lab: &Lab) -> usize {
 async fn in_canary(nodes: usize) -> Lab {
     let mut lab = Lab::at_rest(nodes).await;
     lab.rate = 20;
+    let steps = json!([{"name": "one", "nodes": 1, "minExposureSeconds": 100}]);
+    lab.edit("/rollout/steps", steps).await;
+    lab.rest().await;
     lab.ask_for("2").await;
     lab.until_state(RolloutState::Analyzing).await;
     lab.seconds(5).await;
@@ -80,10 +83,6 @@ fn a_flag_off_and_on_keeps_the_rollout_and_stops_its_time() {
             (before.id.as_str(), 500)
         );
         assert!(on.sequence > off.sequence && on.exposed_seconds > off.exposed_seconds);
-        lab.rate = 20_000;
-        lab.until(300, "promotion", |status| status.phase == "Stable")
-            .await;
-        assert_eq!(lab.stable(), lab.hash("2"));
     });
 }
 

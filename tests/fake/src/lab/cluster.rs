@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use smallfleet_crds::names;
 
-use super::view::{behavior_of, conditions, is_ready, label, node_of};
+use super::view::{behavior_of, is_ready, label, node_of, unready};
 use super::{Behavior, Lab, MODEL, NAMESPACE};
 use crate::server::{Key, Store, kinds};
 
@@ -91,11 +91,11 @@ impl Lab {
     pub(super) fn cluster(&mut self) {
         let now = self.started.elapsed().as_secs() + START_SECONDS + 1;
         let behaviors = self.behaviors.clone();
-        let (seen, full) = (&mut self.pods, self.full);
+        let (seen, template, full) = (&mut self.pods, &mut self.template, self.full);
         self.server.change(|store| {
             end_deleted(store);
             schedule(store, full);
-            run_daemon_set(store);
+            run_daemon_set(store, template);
             let all: Vec<_> = store
                 .list(pods(), None)
                 .map(|(key, pod)| (key.clone(), pod.clone()))
@@ -189,26 +189,30 @@ fn run_pod(store: &mut Store, key: &Key, pod: &Value, behavior: Behavior, alive:
     if !bound || ended || alive < START_SECONDS {
         return;
     }
-    let mut next = pod.clone();
-    if node_ready {
-        next["status"] = live(pod, behavior, alive);
+    let status = if node_ready {
+        live(pod, behavior, alive)
     } else {
-        conditions(&mut next, "Ready", "False");
-    }
-    if next["status"] != pod["status"] {
+        unready(&pod["status"])
+    };
+    put_status(store, key, pod, status);
+}
+
+/// Writes a status that differs.
+fn put_status(store: &mut Store, key: &Key, object: &Value, status: Value) {
+    if object["status"] != status {
+        let mut next = object.clone();
+        next["status"] = status;
         store.put(key, next);
     }
 }
 
 /// Surge of one: a new pod beside the old one, which goes when the new one is ready.
-fn run_daemon_set(store: &mut Store) {
+fn run_daemon_set(store: &mut Store, known: &mut Template) {
     let key = Key::new(kinds::named("DaemonSet"), NAMESPACE, MODEL);
     let Some(daemon_set) = store.get(&key).cloned() else {
         return;
     };
-    let mut hasher = DefaultHasher::new();
-    daemon_set["spec"]["template"].to_string().hash(&mut hasher);
-    let template = format!("{:08x}", hasher.finish() & 0xffff_ffff);
+    let template = template_hash(&daemon_set, known);
     let nodes: Vec<Arc<Value>> = store
         .list(kinds::named("Node"), None)
         .map(|(_, node)| node.clone())
@@ -235,16 +239,30 @@ fn run_daemon_set(store: &mut Store) {
             surging |= !old.is_empty();
         }
     }
-    let mut next = daemon_set.as_ref().clone();
-    next["status"] = json!({
+    let status = json!({
         "observedGeneration": daemon_set["metadata"]["generation"],
         "desiredNumberScheduled": desired,
         "numberReady": ready,
         "numberAvailable": ready,
         "updatedNumberScheduled": updated,
     });
-    if next["status"] != daemon_set["status"] {
-        store.put(&key, next);
+    put_status(store, &key, &daemon_set, status);
+}
+
+/// Generation of a DaemonSet and the hash of its template then.
+pub(super) type Template = Option<(Value, String)>;
+
+fn template_hash(daemon_set: &Value, known: &mut Template) -> String {
+    let generation = &daemon_set["metadata"]["generation"];
+    match known {
+        Some((of, hash)) if of == generation => hash.clone(),
+        _ => {
+            let mut hasher = DefaultHasher::new();
+            daemon_set["spec"]["template"].to_string().hash(&mut hasher);
+            let hash = format!("{:08x}", hasher.finish() & 0xffff_ffff);
+            *known = Some((generation.clone(), hash.clone()));
+            hash
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! One operator process: everything that `main` builds, on a connection of its own.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use smallfleet_core::world::Defaults;
@@ -16,6 +17,22 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::server::{Connection, FakeServer, Fault};
+
+thread_local! {
+    static CALLS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// The same bits in the same order after every [`same_bits_again`].
+fn random() -> u128 {
+    let calls = CALLS.get() + 1;
+    CALLS.set(calls);
+    u128::from(calls).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835)
+}
+
+/// So that a run differs from another one by its fault alone. Snapshots of later epochs have bits of their own.
+pub(super) fn same_bits_again(epoch: u64) {
+    CALLS.set(epoch * 1_000_000);
+}
 
 /// A leader.
 #[derive(Debug)]
@@ -45,6 +62,7 @@ impl Operator {
                 caches: kept,
                 hub: leading.clone(),
                 defaults,
+                random,
                 epoch,
                 since: Instant::now(),
             };

@@ -36,12 +36,16 @@ pub fn is_ready(object: &Value) -> bool {
     all.is_some_and(|all| all.iter().any(ready))
 }
 
-/// Sets one condition's status.
-pub fn conditions(object: &mut Value, name: &str, status: &str) {
-    let all = object["status"]["conditions"].as_array_mut();
-    for one in all.into_iter().flatten().filter(|one| one["type"] == name) {
-        one["status"] = json!(status);
-    }
+/// The same status, not Ready.
+pub fn unready(status: &Value) -> Value {
+    let mut status = status.clone();
+    let all = status["conditions"].as_array_mut();
+    let ready = all
+        .into_iter()
+        .flatten()
+        .filter(|one| one["type"] == "Ready");
+    ready.for_each(|one| one["status"] = json!("False"));
+    status
 }
 
 /// Node that a pod is bound to, or that its affinity names.

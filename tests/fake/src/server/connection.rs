@@ -43,6 +43,7 @@ struct State {
     reads: usize,
     writes: usize,
     log: Vec<String>,
+    read_log: Vec<String>,
 }
 
 /// A client's connection; clones are the same one.
@@ -89,6 +90,12 @@ impl Connection {
         self.state().log.clone()
     }
 
+    /// Method and path of every read so far.
+    #[must_use]
+    pub fn read_paths(&self) -> Vec<String> {
+        self.state().read_log.clone()
+    }
+
     /// The fault has happened.
     #[must_use]
     pub fn happened(&self) -> bool {
@@ -130,6 +137,7 @@ impl Connection {
             state.log.push(what.to_owned());
         } else {
             state.reads += 1;
+            state.read_log.push(what.to_owned());
         }
         let passage = match state.fault {
             Fault::CrashAfterWrite(n) if is_write && n == state.writes => Passage::LastBeforeCrash,

@@ -1,6 +1,7 @@
 //! Requests and answers: paths, verbs, queries.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::{Method, Request, Response, header};
@@ -97,12 +98,15 @@ fn respond(code: u16, frames: Frames) -> Answer {
     answer
 }
 
-fn whole(outcome: Result<Value, Refusal>) -> Answer {
-    let (code, body) = match outcome {
-        Ok(body) => (200, body),
-        Err(refusal) => (refusal.code, refusal.body()),
-    };
-    let frame = Frame::data(Bytes::from(body.to_string()));
+fn whole(outcome: Result<Arc<Value>, Refusal>) -> Answer {
+    match outcome {
+        Ok(body) => text(200, body.to_string()),
+        Err(refusal) => text(refusal.code, refusal.body().to_string()),
+    }
+}
+
+fn text(code: u16, text: String) -> Answer {
+    let frame = Frame::data(Bytes::from(text));
     respond(code, Box::pin(stream::iter([Ok(frame)])))
 }
 
@@ -164,7 +168,7 @@ impl FakeServer {
     ) -> Answer {
         if let Some(name) = &target.name {
             let key = target.key(name);
-            let found = self.look(|store| store.get(&key).map(|found| found.as_ref().clone()));
+            let found = self.look(|store| store.get(&key).cloned());
             return whole(found.ok_or_else(|| Refusal::not_found(&key.text())));
         }
         let selector = query.get("labelSelector").map_or("", String::as_str);
@@ -175,22 +179,25 @@ impl FakeServer {
         if query.get("watch").is_some_and(|watch| watch == "true") {
             return self.watch(connection, target, query, selector);
         }
-        whole(Ok(self.list(target, &selector)))
+        text(200, self.list(target, &selector))
     }
 
     /// In one page, whatever limit was asked for, as the real one may.
-    fn list(&self, target: &Target, selector: &Selector) -> Value {
+    fn list(&self, target: &Target, selector: &Selector) -> String {
         let kind = &KINDS[target.kind];
         self.look(|store| {
             let all = store.list(target.kind, target.namespace.as_deref());
             let items = all.filter(|(_, object)| selector.matches(object));
-            let items: Vec<Value> = items.map(|(_, object)| object.as_ref().clone()).collect();
-            json!({
+            let items: Vec<String> = items.map(|(_, object)| object.to_string()).collect();
+            let head = json!({
                 "apiVersion": kind.api_version(),
                 "kind": format!("{}List", kind.kind),
                 "metadata": {"resourceVersion": store.version().to_string()},
-                "items": items,
-            })
+            });
+            let head = head.to_string();
+            let open = head.trim_end_matches('}');
+            // Only the outermost brace and that of metadata were taken off.
+            format!("{open}}},\"items\":[{}]}}", items.join(","))
         })
     }
 
@@ -215,7 +222,7 @@ impl FakeServer {
                 .is_some_and(|word| word == "true"),
             timeout: Duration::from_secs(seconds.unwrap_or(300)),
         };
-        let lines = watch::lines(self.store.clone(), self.versions.subscribe(), wish);
+        let lines = watch::lines(self.store.clone(), self.changes.clone(), wish);
         let connection = connection.clone();
         let frames = lines
             .map(|line| Ok(Frame::data(line)))
@@ -228,7 +235,7 @@ impl FakeServer {
         connection: &Connection,
         call: &Call<'_>,
         bytes: &Bytes,
-    ) -> Result<Value, Refusal> {
+    ) -> Result<Arc<Value>, Refusal> {
         let body: Value = if bytes.is_empty() {
             Value::Null
         } else {
@@ -245,7 +252,7 @@ impl FakeServer {
             status: call.target.status,
             now: self.now(),
         };
-        let (outcome, version) = {
+        let outcome = {
             let mut store = lock(&self.store);
             let (before, version) = (store.get(&write.key).cloned(), store.version());
             let outcome = call.carry_out(&write, &mut store, body);
@@ -262,10 +269,10 @@ impl FakeServer {
                     witness(&written);
                 }
             }
-            (outcome, store.version())
+            outcome
         };
-        self.announce(version);
-        outcome.map(|object| object.as_ref().clone())
+        self.announce();
+        outcome
     }
 }
 
@@ -293,7 +300,7 @@ impl Call<'_> {
         write: &Write,
         store: &mut super::Store,
         body: Value,
-    ) -> Result<std::sync::Arc<Value>, Refusal> {
+    ) -> Result<Arc<Value>, Refusal> {
         match (self.method.as_str(), self.content) {
             ("POST", _) => write.create(store, body),
             ("PUT", _) => write.replace(store, body),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::{Stream, stream};
 use serde_json::{Value, json};
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::kinds::{KINDS, KindIndex};
@@ -33,41 +33,42 @@ pub struct Wish {
 
 struct Watch {
     store: Arc<Mutex<Store>>,
-    versions: watch::Receiver<u64>,
+    changes: Arc<Notify>,
     wish: Wish,
-    ready: VecDeque<Value>,
+    ready: VecDeque<String>,
     ends: Instant,
 }
 
 /// The lines of a watch.
 pub fn lines(
     store: Arc<Mutex<Store>>,
-    versions: watch::Receiver<u64>,
+    changes: Arc<Notify>,
     wish: Wish,
 ) -> impl Stream<Item = Bytes> + Send + 'static {
     let ends = Instant::now() + wish.timeout;
     let watch = Watch {
         store,
-        versions,
+        changes,
         wish,
         ready: VecDeque::new(),
         ends,
     };
     stream::unfold(watch, |mut watch| async move {
         let event = watch.next().await?;
-        let mut line = event.to_string().into_bytes();
-        line.push(b'\n');
-        Some((Bytes::from(line), watch))
+        Some((Bytes::from(event + "\n"), watch))
     })
 }
 
 impl Watch {
-    async fn next(&mut self) -> Option<Value> {
+    async fn next(&mut self) -> Option<String> {
         loop {
             if let Some(event) = self.ready.pop_front() {
                 return Some(event);
             }
-            self.versions.borrow_and_update();
+            let changes = self.changes.clone();
+            let changed = changes.notified();
+            let mut changed = std::pin::pin!(changed);
+            changed.as_mut().enable();
             self.read();
             if !self.ready.is_empty() {
                 continue;
@@ -76,9 +77,8 @@ impl Watch {
                 return None;
             }
             let pause = self.until_bookmark();
-            match tokio::time::timeout(pause, self.versions.changed()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) => return None,
+            match tokio::time::timeout(pause, changed).await {
+                Ok(()) => {}
                 Err(_) if Instant::now() >= self.ends => return None,
                 Err(_) if self.wish.bookmarks => return Some(self.bookmark()),
                 Err(_) => {}
@@ -107,7 +107,7 @@ impl Watch {
                 store.compacted()
             ));
             self.ready
-                .push_back(json!({"type": "ERROR", "object": gone.body()}));
+                .push_back(json!({"type": "ERROR", "object": gone.body()}).to_string());
             self.ends = Instant::now();
             self.wish.after = store.compacted();
             return;
@@ -120,18 +120,19 @@ impl Watch {
         self.wish.after = store.version();
     }
 
-    fn bookmark(&self) -> Value {
+    fn bookmark(&self) -> String {
         let kind = &KINDS[self.wish.kind];
         json!({"type": "BOOKMARK", "object": {
             "apiVersion": kind.api_version(),
             "kind": kind.kind,
             "metadata": {"resourceVersion": self.wish.after.to_string()},
         }})
+        .to_string()
     }
 }
 
 /// A change as the watcher sees it: what ceases to match its selector is deleted for it.
-fn event(wish: &Wish, change: &Change) -> Option<Value> {
+fn event(wish: &Wish, change: &Change) -> Option<String> {
     let other_namespace = wish
         .namespace
         .as_ref()
@@ -148,5 +149,5 @@ fn event(wish: &Wish, change: &Change) -> Option<Value> {
         (Some(_), Some(after)) => ("MODIFIED", after),
         (Some(before), None) => ("DELETED", change.after.as_ref().unwrap_or(before)),
     };
-    Some(json!({"type": word, "object": object.as_ref()}))
+    Some(format!(r#"{{"type":"{word}","object":{object}}}"#))
 }

@@ -249,7 +249,7 @@ impl Write {
         mut object: Value,
         entries: &[Entry],
     ) -> Done {
-        let same_content = without_managers(&object) == without_managers(live);
+        let same_content = same_but_managers(&object, live);
         if same_content && entries_equal(entries, &managers::read(live)) {
             return self.live(store);
         }
@@ -271,12 +271,22 @@ fn entries_equal(left: &[Entry], right: &[Entry]) -> bool {
     some(left) == some(right)
 }
 
+fn same_but_managers(left: &Value, right: &Value) -> bool {
+    let fields = |object: &Value| object.as_object().map_or(0, serde_json::Map::len);
+    let names = left.as_object().into_iter().flat_map(serde_json::Map::keys);
+    fields(left) == fields(right)
+        && names
+            .filter(|name| *name != "metadata")
+            .all(|name| left.get(name) == right.get(name))
+        && without_managers(left) == without_managers(right)
+}
+
 fn without_managers(object: &Value) -> Value {
-    let mut object = object.clone();
-    if let Some(metadata) = object["metadata"].as_object_mut() {
+    let mut metadata = object["metadata"].clone();
+    if let Some(metadata) = metadata.as_object_mut() {
         metadata.remove("managedFields");
     }
-    object
+    metadata
 }
 
 fn keep_system_fields(live: &Value, object: &mut Value, status: bool) {
