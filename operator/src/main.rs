@@ -181,6 +181,7 @@ impl Leader<'_> {
                 session_address: self.config.session_address.clone(),
                 session_ca: self.authority.bundle_pem(),
             },
+            random: rand::random,
             epoch,
             since: Instant::now(),
         };

@@ -68,6 +68,8 @@ pub struct Observer {
     pub caches: Caches,
     pub hub: Hub,
     pub defaults: Defaults,
+    /// Fresh random bits at every call.
+    pub random: fn() -> u128,
     /// Leader epoch, and since when.
     pub epoch: u64,
     pub since: Instant,
@@ -154,7 +156,7 @@ impl Observer {
                 in_state: memory.in_state(&model),
                 since_numbers: memory.since_numbers(),
             },
-            random: rand::random(),
+            random: (self.random)(),
             defaults: self.defaults.clone(),
             model,
         };
