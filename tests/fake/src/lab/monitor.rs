@@ -20,7 +20,7 @@ use crate::server::{Store, Written};
 const ROUTE_ENDS_SECONDS: u64 = ROUTE_LEASE.as_secs() + 2;
 
 /// A message is read within this time.
-const ON_ITS_WAY: Duration = Duration::from_secs(1);
+const ON_ITS_WAY: Duration = Duration::from_millis(1500);
 
 /// Watches every write, every route and every second.
 #[derive(Debug, Default)]
