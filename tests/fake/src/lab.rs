@@ -39,7 +39,7 @@ const OLD_LEADER_SECONDS: u64 = 10;
 /// A little longer than the operator's own, so that it never depends on chance which of two comes first.
 const SECOND: Duration = Duration::from_millis(1007);
 /// Seconds without a write after which a model counts as at rest.
-const REST_SECONDS: u64 = 20;
+const REST_SECONDS: u64 = 15;
 
 /// How a revision behaves wherever it runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

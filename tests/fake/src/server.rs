@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kube::Client;
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
 pub use connection::{Connection, Fault};
 pub use store::{Key, Store};
@@ -44,6 +45,8 @@ type Witness = Box<dyn FnMut(&Written<'_>) + Send>;
 pub struct FakeServer {
     store: Arc<Mutex<Store>>,
     changes: Arc<tokio::sync::Notify>,
+    /// Ends every watch.
+    watches: Arc<Mutex<CancellationToken>>,
     witness: Arc<Mutex<Option<Witness>>>,
     clock: Arc<dyn Fn() -> String + Send + Sync>,
 }
@@ -64,6 +67,7 @@ impl FakeServer {
     pub fn new(store: Store, clock: impl Fn() -> String + Send + Sync + 'static) -> Self {
         Self {
             changes: Arc::default(),
+            watches: Arc::default(),
             store: Arc::new(Mutex::new(store)),
             witness: Arc::default(),
             clock: Arc::new(clock),
@@ -102,6 +106,12 @@ impl FakeServer {
         let outcome = change(&mut lock(&self.store));
         self.announce();
         outcome
+    }
+
+    /// The server restarts and has no history: watches end, and one from before now is gone (410).
+    pub fn restart(&self) {
+        lock(&self.store).compact();
+        std::mem::take(&mut *lock(&self.watches)).cancel();
     }
 
     /// The server's time of day.

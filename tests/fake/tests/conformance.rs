@@ -36,15 +36,14 @@ mod cluster {
     use k8s_openapi::api::core::v1::Namespace;
     use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
     use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
-    use kube::{Api, Client, CustomResourceExt, ResourceExt};
-    use smallfleet_crds::SmallModel;
+    use kube::{Api, Client, ResourceExt};
 
     use super::{Bench, CASES};
 
     /// The definition, as the chart installs it.
     async fn define(client: &Client) {
         let api: Api<CustomResourceDefinition> = Api::all(client.clone());
-        let definition = SmallModel::crd();
+        let definition = smallfleet_crds::crd();
         let params = PatchParams::apply("smallfleet-fake").force();
         let name = definition.name_any();
         api.patch(&name, &params, &Patch::Apply(&definition))

@@ -43,6 +43,14 @@ fn all(story: &Story) {
         write,
         seconds: STALL_SECONDS,
     });
+    let stale = (1..=sound.reads.len()).map(|read| {
+        let fault = Fault::StallAfterRead {
+            read,
+            seconds: STALL_SECONDS,
+        };
+        case(story, &resting, &sound, fault);
+    });
+    let stale = stale.count();
     let reads = (1..=sound.reads.len()).map(|read| {
         case(
             story,
@@ -57,11 +65,11 @@ fn all(story: &Story) {
     let reads = reads.count();
     let (written, read) = (sound.writes.len(), sound.reads.len());
     println!(
-        "{}: {written} writes: {crashes} crashes after one, {refused} refused, {lost} answers lost, {stalls} with two leaders; {read} reads: {reads} refused; ends {} with {:?}",
+        "{}: {written} writes: {crashes} crashes after one, {refused} refused, {lost} answers lost, {stalls} with two leaders; {read} reads: {reads} refused, {stale} stale beside a second leader; ends {} with {:?}",
         story.name, sound.ending.phase, sound.ending.refused,
     );
     assert_eq!([crashes, refused, lost, stalls], [written; 4]);
-    assert_eq!(reads, read);
+    assert_eq!([reads, stale], [read; 2]);
 }
 
 #[test]

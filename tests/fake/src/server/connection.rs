@@ -13,6 +13,8 @@ pub enum Fault {
     CrashAfterWrite(usize),
     /// The n-th write is carried out, and its answer takes this many seconds.
     StallAfterWrite { write: usize, seconds: u64 },
+    /// The n-th read is answered as it was so many seconds ago.
+    StallAfterRead { read: usize, seconds: u64 },
     /// The n-th write is carried out, but the answer is this error.
     LoseAnswer { write: usize, code: u16 },
     /// The n-th write is refused.
@@ -106,7 +108,11 @@ impl Connection {
     #[must_use]
     pub fn stalled(&self) -> bool {
         let state = self.state();
-        state.happened && matches!(state.fault, Fault::StallAfterWrite { .. })
+        let stalls = matches!(
+            state.fault,
+            Fault::StallAfterWrite { .. } | Fault::StallAfterRead { .. }
+        );
+        state.happened && stalls
     }
 
     /// The client is gone: nothing that it still asks for is answered.
@@ -142,6 +148,9 @@ impl Connection {
         let passage = match state.fault {
             Fault::CrashAfterWrite(n) if is_write && n == state.writes => Passage::LastBeforeCrash,
             Fault::StallAfterWrite { write, seconds } if is_write && write == state.writes => {
+                Passage::Late(seconds)
+            }
+            Fault::StallAfterRead { read, seconds } if !is_write && read == state.reads => {
                 Passage::Late(seconds)
             }
             Fault::LoseAnswer { write, code } if is_write && write == state.writes => {

@@ -224,9 +224,16 @@ impl FakeServer {
         };
         let lines = watch::lines(self.store.clone(), self.changes.clone(), wish);
         let connection = connection.clone();
+        let ended = lock(&self.watches).clone();
         let frames = lines
             .map(|line| Ok(Frame::data(line)))
-            .take_until(async move { connection.died().await });
+            .take_until(async move {
+                tokio::select! {
+                    biased;
+                    () = connection.died() => {}
+                    () = ended.cancelled() => {}
+                }
+            });
         respond(200, Box::pin(frames))
     }
 
