@@ -1,5 +1,7 @@
 //! The table of API server cases, against the fake and, with the feature `cluster`, against a real one.
 
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails the test")]
+
 use smallfleet_fake::cases::{Bench, CASES};
 
 #[tokio::test(start_paused = true)]

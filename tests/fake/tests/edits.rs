@@ -1,5 +1,7 @@
 //! Edits in the middle and at rest (`rollout.md` 4), seen from the API server: what is written, and what is not.
 
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails the test")]
+
 use std::sync::PoisonError;
 
 use serde_json::{Value, json};
@@ -291,5 +293,21 @@ fn a_candidate_without_room_is_given_a_minute_whatever_the_servers_clock_says() 
         lab.full = false;
         lab.until(300, "promotion", |status| status.phase == "Stable")
             .await;
+    });
+}
+
+#[test]
+fn back_to_stable_cancels_and_leaves_nothing() {
+    on_paused_clock(async {
+        let mut lab = in_canary(2).await;
+        let before = generation(&lab);
+        lab.ask_for("1").await;
+        lab.until(60, "rest", |status| status.phase == "Stable")
+            .await;
+        lab.rest().await;
+        assert_eq!(generation(&lab), before, "the DaemonSet is not touched");
+        assert!(pods(&lab, names::role::CANDIDATE).is_empty());
+        assert!(lab.status().refused.is_empty() && lab.conditions().contains("Ready"));
+        assert_eq!(lab.status().last_rollout.unwrap().outcome, "Cancelled");
     });
 }

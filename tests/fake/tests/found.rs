@@ -1,5 +1,7 @@
 //! What the fault tests found, one test a defect.
 
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails the test")]
+
 use smallfleet_fake::server::Fault;
 use smallfleet_fake::story::{PROMOTION, ROLLBACK, Told};
 

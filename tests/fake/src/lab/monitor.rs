@@ -363,3 +363,6 @@ impl Lab {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
