@@ -9,7 +9,7 @@ mod objects;
 mod pods;
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Service};
@@ -21,6 +21,7 @@ use smallfleet_core::health;
 use smallfleet_core::render::name;
 use smallfleet_core::world::{Clock, Defaults, Leader, PodView, Role, Slot, World};
 use smallfleet_crds::SmallModel;
+use tokio::time::Instant;
 
 use crate::caches::{Caches, controller_uid, role_of};
 use crate::error::Error;
@@ -42,6 +43,8 @@ pub struct Observer {
     pub caches: Caches,
     pub hub: Hub,
     pub defaults: Defaults,
+    /// Fresh random bits at every call.
+    pub random: fn() -> u128,
     /// Leader epoch, and since when.
     pub epoch: u64,
     pub since: Instant,
@@ -131,7 +134,7 @@ impl Observer {
                 nothing_serves_for: Duration::ZERO,
                 since_numbers: memory.since_numbers(),
             },
-            random: rand::random(),
+            random: (self.random)(),
             defaults: self.defaults.clone(),
             model,
         };

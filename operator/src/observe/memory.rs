@@ -1,7 +1,7 @@
 //! What this leader remembers of one model between two looks. Times are of its monotonic clock, and new with every leader.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
@@ -9,6 +9,7 @@ use smallfleet_core::Health;
 use smallfleet_core::world::{RefusedPod, clock_key};
 use smallfleet_crds::SmallModel;
 use smallfleet_crds::names::LABEL_ROLLOUT;
+use tokio::time::Instant;
 
 use super::pods::node_of;
 use crate::reservations::Reservations;

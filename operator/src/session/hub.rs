@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 use smallfleet_core::action::Routes;
 use smallfleet_core::evidence::EvidenceStore;
@@ -12,6 +11,7 @@ use smallfleet_protocol::timing::{
 };
 use smallfleet_protocol::v1;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::counts::Told;
 use super::exposure::Exposure;
@@ -60,7 +60,7 @@ struct Model {
 }
 
 /// What a stream gets: its number and the messages for the router.
-pub(super) type Inbox = (u64, mpsc::Receiver<v1::OperatorMessage>);
+pub type Inbox = (u64, mpsc::Receiver<v1::OperatorMessage>);
 
 impl Hub {
     /// `wake` is told of every model that a router said something new about.
@@ -177,7 +177,7 @@ impl Hub {
     }
 
     /// Answers a check-in.
-    pub(super) fn check_in(
+    pub fn check_in(
         &self,
         key: &ModelKey,
         pod: &PodIdentity,
@@ -191,12 +191,8 @@ impl Hub {
     }
 
     /// Opens the stream of a router; `None` where it has no business with one.
-    pub(super) fn open(
-        &self,
-        key: &ModelKey,
-        pod: &PodIdentity,
-        hello: v1::Hello,
-    ) -> Option<Inbox> {
+    #[must_use]
+    pub fn open(&self, key: &ModelKey, pod: &PodIdentity, hello: v1::Hello) -> Option<Inbox> {
         let uid = hello.pod_uid.clone();
         let now = Instant::now();
         let inbox = {
@@ -221,7 +217,7 @@ impl Hub {
     }
 
     /// The stream ended.
-    pub(super) fn closed(&self, key: &ModelKey, uid: &str, id: u64) {
+    pub fn closed(&self, key: &ModelKey, uid: &str, id: u64) {
         {
             let mut state = self.lock();
             let Some(router) = state
@@ -240,7 +236,7 @@ impl Hub {
     }
 
     /// One message of a stream.
-    pub(super) fn receive(
+    pub fn receive(
         &self,
         key: &ModelKey,
         pod: &PodIdentity,

@@ -1,7 +1,6 @@
 //! What the hub knows of one router.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
 
 use smallfleet_analysis::counts::Counts;
 use smallfleet_core::world::{Ack, BurnIn, EngineState, Role, RouteKind, RouterView};
@@ -9,6 +8,7 @@ use smallfleet_protocol::timing::{REPORT, ROUTE_LEASE};
 use smallfleet_protocol::v1;
 use smallfleet_protocol::v1::route::Kind;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::counts::{CountsError, Told, counts};
 use super::wire::lowered;
