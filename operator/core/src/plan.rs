@@ -4,7 +4,7 @@ use crate::action::Plan;
 use crate::constants::PATIENCE_TICK;
 use crate::draft::{Cx, Draft};
 use crate::world::World;
-use crate::{install, objects, rest, rollout};
+use crate::{install, objects, rest, rollout, wave};
 
 /// What is to be done for one SmallModel, and when to look again. The same world gives the same plan.
 #[must_use]
@@ -16,6 +16,7 @@ pub fn plan(world: &World) -> Plan {
     let cx = Cx::new(world);
     let mut draft = Draft::new(&cx);
     advance(&cx, &mut draft);
+    wave::announce_block(&cx, &mut draft);
     objects::tidy(&cx, &mut draft);
     draft.finish(&cx)
 }
