@@ -129,6 +129,7 @@ impl Observer {
                 now: Timestamp::now(),
                 in_state: memory.in_state(&model),
                 nothing_serves_for: Duration::ZERO,
+                candidate_missing_for: Duration::ZERO,
                 since_numbers: memory.since_numbers(),
             },
             random: rand::random(),
@@ -138,7 +139,7 @@ impl Observer {
         world.pods = pods::views(&self.caches, key, &world, memory);
         self.hub
             .retain(key, &world.pods.iter().map(|pod| pod.uid.clone()).collect());
-        world.clock.nothing_serves_for = memory.nothing_serves_for(health(&world));
+        memory.time(health(&world), &mut world.clock);
         world.leader.resuming = self.resuming(key, &world, memory);
         Ok(Some(world))
     }
