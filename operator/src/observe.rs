@@ -19,7 +19,7 @@ use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use smallfleet_core::health;
 use smallfleet_core::render::name;
-use smallfleet_core::world::{Clock, Defaults, Leader, PodView, Role, Slot, World};
+use smallfleet_core::world::{Clock, Defaults, EvidenceView, Leader, PodView, Role, Slot, World};
 use smallfleet_crds::SmallModel;
 
 use crate::caches::{Caches, controller_uid, role_of};
@@ -71,6 +71,21 @@ impl Observer {
             return Ok(None);
         };
         let rollout = rollout_id(&model);
+        let evidence = self
+            .slot(
+                &self.caches.config_maps,
+                key,
+                &name::evidence(&key.1),
+                &model,
+                objects::evidence,
+            )
+            .await?;
+        if let Slot::Ours(EvidenceView {
+            store: Some(store), ..
+        }) = &evidence
+        {
+            self.hub.read_store(key, store);
+        }
         let mut world = World {
             revisions: objects::revisions(&Caches::of_model(&self.caches.revisions, key), &model),
             daemon_set: self
@@ -100,15 +115,7 @@ impl Observer {
                     objects::applied::<ConfigMap>,
                 )
                 .await?,
-            evidence: self
-                .slot(
-                    &self.caches.config_maps,
-                    key,
-                    &name::evidence(&key.1),
-                    &model,
-                    objects::evidence,
-                )
-                .await?,
+            evidence,
             pods: Vec::new(),
             nodes: self
                 .caches
