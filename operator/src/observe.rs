@@ -19,7 +19,7 @@ use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use smallfleet_core::health;
 use smallfleet_core::render::name;
-use smallfleet_core::world::{Clock, Defaults, Leader, PodView, Role, Slot, World};
+use smallfleet_core::world::{Clock, Defaults, EvidenceView, Leader, PodView, Role, Slot, World};
 use smallfleet_crds::SmallModel;
 use tokio::time::Instant;
 
@@ -74,6 +74,21 @@ impl Observer {
             return Ok(None);
         };
         let rollout = rollout_id(&model);
+        let evidence = self
+            .slot(
+                &self.caches.config_maps,
+                key,
+                &name::evidence(&key.1),
+                &model,
+                objects::evidence,
+            )
+            .await?;
+        if let Slot::Ours(EvidenceView {
+            store: Some(store), ..
+        }) = &evidence
+        {
+            self.hub.read_store(key, store);
+        }
         let mut world = World {
             revisions: objects::revisions(&Caches::of_model(&self.caches.revisions, key), &model),
             daemon_set: self
@@ -103,15 +118,7 @@ impl Observer {
                     objects::applied::<ConfigMap>,
                 )
                 .await?,
-            evidence: self
-                .slot(
-                    &self.caches.config_maps,
-                    key,
-                    &name::evidence(&key.1),
-                    &model,
-                    objects::evidence,
-                )
-                .await?,
+            evidence,
             pods: Vec::new(),
             nodes: self
                 .caches
@@ -132,6 +139,7 @@ impl Observer {
                 now: Timestamp::now(),
                 in_state: memory.in_state(&model),
                 nothing_serves_for: Duration::ZERO,
+                candidate_missing_for: Duration::ZERO,
                 since_numbers: memory.since_numbers(),
             },
             random: (self.random)(),
@@ -141,7 +149,7 @@ impl Observer {
         world.pods = pods::views(&self.caches, key, &world, memory);
         self.hub
             .retain(key, &world.pods.iter().map(|pod| pod.uid.clone()).collect());
-        world.clock.nothing_serves_for = memory.nothing_serves_for(health(&world));
+        memory.time(health(&world), &mut world.clock);
         world.leader.resuming = self.resuming(key, &world, memory);
         Ok(Some(world))
     }

@@ -56,7 +56,7 @@ pub(crate) fn stored(cx: &Cx<'_>) -> EvidenceStore {
 }
 
 pub(crate) fn save(cx: &Cx<'_>, store: EvidenceStore, draft: &mut Draft) {
-    draft.first(Action::SaveEvidence {
+    draft.save_evidence(Action::SaveEvidence {
         store: Box::new(store),
         resource_version: view(cx).map(|view| view.resource_version.clone()),
     });

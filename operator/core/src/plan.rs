@@ -4,7 +4,7 @@ use crate::action::Plan;
 use crate::constants::{EVIDENCE_TICK, PATIENCE_TICK};
 use crate::draft::{Cx, Draft};
 use crate::world::World;
-use crate::{install, objects, rest, rollout};
+use crate::{install, objects, rest, rollout, wave};
 
 /// What is to be done for one SmallModel, and when to look again. The same world gives the same plan.
 #[must_use]
@@ -20,6 +20,7 @@ pub fn plan(world: &World) -> Plan {
         // That time passes, or that a router has nothing to report, wakes nobody.
         draft.look_again(EVIDENCE_TICK);
     }
+    wave::announce_block(&cx, &mut draft);
     objects::tidy(&cx, &mut draft);
     draft.finish(&cx)
 }

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::counts::Told;
 use super::exposure::Exposure;
-use super::router::{EpochState, OUTBOX, Outbox, Router};
+use super::router::{Book, EpochState, OUTBOX, Outbox, Router};
 use super::wire::{lowered, wire};
 use super::{ModelKey, PodIdentity};
 
@@ -52,6 +52,8 @@ struct Model {
     routers: BTreeMap<String, Router>,
     /// Epochs of routers that are gone.
     orphans: BTreeMap<u64, EpochState>,
+    /// Epochs of the rollout that are in the evidence store.
+    stored: BTreeSet<u64>,
     routes: Routes,
     /// What routers were last told to count.
     told: Option<Told>,
@@ -93,6 +95,13 @@ impl Hub {
         let mut state = self.lock();
         state.leading = None;
         state.leader_address = leader_address;
+    }
+
+    /// What the evidence store holds already, by this leader's hand or by one's before it: read before a view.
+    pub fn read_store(&self, key: &ModelKey, store: &EvidenceStore) {
+        let mut state = self.lock();
+        let model = state.models.entry(key.clone()).or_default();
+        model.stored = store.closed_ids.iter().copied().collect();
     }
 
     /// What a plan sees; from now on `rollout` is the current one of this model.
@@ -140,6 +149,7 @@ impl Hub {
         for router in model.routers.values_mut() {
             router.stored(&ids);
         }
+        model.stored = ids;
         if model.rollout == store.rollout {
             model.exposure.taken();
         }
@@ -339,7 +349,8 @@ impl Model {
             router.add_burn_in(rollout, &mut sessions.burn_in);
         }
         let epochs = self.routers.values().flat_map(|router| &router.epochs);
-        for (id, epoch) in epochs.chain(&self.orphans) {
+        let counts = |(id, epoch): &(&u64, &EpochState)| epoch.closed || !self.stored.contains(id);
+        for (id, epoch) in epochs.chain(&self.orphans).filter(counts) {
             add_epoch(*id, epoch, &mut sessions);
         }
         sessions
@@ -447,7 +458,6 @@ impl Model {
         now: Instant,
     ) -> bool {
         let granting = self.routes.granting;
-        let current = self.rollout.clone();
         let Some(router) = self.routers.get_mut(uid) else {
             return false;
         };
@@ -469,8 +479,20 @@ impl Model {
             }
             // It is sent again: before the first look nobody knows which rollout is over.
             v1::router_message::Message::Report(_) if !self.viewed => false,
-            v1::router_message::Message::Report(report) => {
-                router.take_report(report, &current, self.told)
+            v1::router_message::Message::Report(mut report) => {
+                let stored = &self.stored;
+                // A router that was thought to be gone: its epochs were closed as last heard, and count once.
+                let again = |id: &u64| self.orphans.contains_key(id) && !stored.contains(id);
+                report.epochs.retain(|epoch| !again(&epoch.id));
+                let route = self.routes.by_router.get(uid);
+                let cut = route.is_some_and(|route| route.kind == RouteKind::Cut);
+                let book = Book {
+                    rollout: &self.rollout,
+                    over: cut && self.routes.rollout == self.rollout,
+                    stored,
+                    told: self.told,
+                };
+                router.take_report(report, &book)
             }
             v1::router_message::Message::Hello(_) => false,
         };

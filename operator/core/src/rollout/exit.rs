@@ -195,6 +195,8 @@ pub(crate) fn promote(cx: &Cx<'_>, summary: &str, draft: &mut Draft) -> Moved {
     objects::label(cx, &to, Verdict::Stable, draft);
     lower(RolloutState::Promoting, draft);
     draft.rollout().refusal = None;
+    // Those of candidates were judged; from here on the fleet's own pods are.
+    draft.rollout().faults.clear();
     draft.rollout().gate = summary.to_owned();
     draft.note(
         reason::PROMOTING,

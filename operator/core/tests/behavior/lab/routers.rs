@@ -220,6 +220,7 @@ impl Lab {
                 && pod.node == self.routers[uid].node
                 && pod.ready
         });
+        let ready = ready && !self.unreachable.contains(&self.routers[uid].node);
         let router = self.routers.get_mut(uid).expect("it was listed");
         if router.counting != held.rollout {
             router.counting.clone_from(&held.rollout);
