@@ -109,7 +109,7 @@ impl Bench {
         Api::namespaced_with(self.client.clone(), &self.namespace, &resource)
     }
 
-    fn config_map(&self, name: &str, data: Value) -> Value {
+    fn config_map(&self, name: &str, data: &Value) -> Value {
         json!({
             "apiVersion": "v1",
             "kind": "ConfigMap",

@@ -19,7 +19,7 @@ fn of_uid(uid: Option<String>) -> DeleteParams {
 
 pub(super) async fn a_deletion_of_another_uid_conflicts(bench: Bench) -> Result<()> {
     let (api, name) = (bench.config_maps(), bench.name());
-    let first = object(bench.config_map(&name, json!({})))?;
+    let first = object(bench.config_map(&name, &json!({})))?;
     let made = api.create(&PostParams::default(), &first).await?;
     let other = Some("00000000-0000-4000-8000-00000000dead".to_owned());
     refused(api.delete(&name, &of_uid(other)).await, &[409])?;
@@ -32,9 +32,9 @@ pub(super) async fn a_deletion_of_another_uid_conflicts(bench: Bench) -> Result<
 
 pub(super) async fn dependents_go_with_their_owner(bench: Bench) -> Result<()> {
     let (api, owner, dependent) = (bench.config_maps(), bench.name(), bench.name());
-    let first = object(bench.config_map(&owner, json!({})))?;
+    let first = object(bench.config_map(&owner, &json!({})))?;
     let made = api.create(&PostParams::default(), &first).await?;
-    let mut second = bench.config_map(&dependent, json!({}));
+    let mut second = bench.config_map(&dependent, &json!({}));
     second["metadata"]["ownerReferences"] = json!([{
         "apiVersion": "v1", "kind": "ConfigMap", "name": owner, "uid": made.uid(), "controller": true,
     }]);

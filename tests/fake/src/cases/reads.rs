@@ -13,7 +13,7 @@ use super::{Bench, apply, object};
 pub(super) async fn a_list_selects_by_label(bench: Bench) -> Result<()> {
     let (api, one, two) = (bench.config_maps(), bench.name(), bench.name());
     for (name, color) in [(&one, "red"), (&two, "blue")] {
-        let mut wish = bench.config_map(name, json!({}));
+        let mut wish = bench.config_map(name, &json!({}));
         wish["metadata"]["labels"] = json!({"list-case": color});
         api.create(&PostParams::default(), &object(wish)?).await?;
     }
@@ -39,7 +39,7 @@ pub(super) async fn a_watch_tells_changes_in_order(bench: Bench) -> Result<()> {
     let selector = format!("watch-case={name}");
     let listed = api.list(&ListParams::default().labels(&selector)).await?;
     let start = listed.metadata.resource_version.context("a version")?;
-    let mut wish = bench.config_map(&name, json!({}));
+    let mut wish = bench.config_map(&name, &json!({}));
     wish["metadata"]["labels"] = json!({"watch-case": name});
     apply(&api, "smallfleet", false, &wish).await?;
     let params = WatchParams::default().labels(&selector).timeout(30);
@@ -83,7 +83,7 @@ pub(super) async fn a_watch_from_too_long_ago_is_gone_and_a_quiet_one_has_bookma
     let made = api
         .create(
             &PostParams::default(),
-            &object(bench.config_map(&name, json!({})))?,
+            &object(bench.config_map(&name, &json!({})))?,
         )
         .await?;
     let params = WatchParams::default().labels("nobody-has-this").timeout(5);

@@ -9,7 +9,7 @@ use super::{Bench, generation, object, refused, unwritten, version};
 
 pub(super) async fn a_name_is_taken_once(bench: Bench) -> Result<()> {
     let (api, name) = (bench.config_maps(), bench.name());
-    let first = object(bench.config_map(&name, json!({"a": "1"})))?;
+    let first = object(bench.config_map(&name, &json!({"a": "1"})))?;
     let made = api.create(&PostParams::default(), &first).await?;
     ensure!(made.uid().is_some() && made.creation_timestamp().is_some());
     ensure!(api.get(&name).await?.data == made.data);
@@ -24,7 +24,7 @@ pub(super) async fn a_name_is_taken_once(bench: Bench) -> Result<()> {
 
 pub(super) async fn a_replace_from_an_old_version_conflicts(bench: Bench) -> Result<()> {
     let (api, name) = (bench.config_maps(), bench.name());
-    let first = object(bench.config_map(&name, json!({"a": "1"})))?;
+    let first = object(bench.config_map(&name, &json!({"a": "1"})))?;
     let old = api.create(&PostParams::default(), &first).await?;
     let mut next = old.clone();
     next.data["data"]["a"] = json!("2");
@@ -41,7 +41,7 @@ pub(super) async fn a_replace_from_an_old_version_conflicts(bench: Bench) -> Res
 
 pub(super) async fn a_replace_of_another_uid_conflicts(bench: Bench) -> Result<()> {
     let (api, name) = (bench.config_maps(), bench.name());
-    let first = object(bench.config_map(&name, json!({"a": "1"})))?;
+    let first = object(bench.config_map(&name, &json!({"a": "1"})))?;
     api.create(&PostParams::default(), &first).await?;
     let mut other = first;
     other.metadata.uid = Some("00000000-0000-4000-8000-00000000dead".to_owned());
@@ -54,7 +54,7 @@ pub(super) async fn a_replace_of_another_uid_conflicts(bench: Bench) -> Result<(
 
 pub(super) async fn a_replace_without_a_change_is_no_write(bench: Bench) -> Result<()> {
     let (api, name) = (bench.config_maps(), bench.name());
-    let first = object(bench.config_map(&name, json!({"a": "1"})))?;
+    let first = object(bench.config_map(&name, &json!({"a": "1"})))?;
     let made = api.create(&PostParams::default(), &first).await?;
     let again = api.replace(&name, &PostParams::default(), &made).await?;
     unwritten(&made, &again)
@@ -74,7 +74,7 @@ pub(super) async fn an_own_definition_is_replaced_with_a_version_only(bench: Ben
 
 pub(super) async fn a_merge_patch_adds_and_removes(bench: Bench) -> Result<()> {
     let (api, name) = (bench.config_maps(), bench.name());
-    let first = object(bench.config_map(&name, json!({"a": "1", "b": "2"})))?;
+    let first = object(bench.config_map(&name, &json!({"a": "1", "b": "2"})))?;
     let made = api.create(&PostParams::default(), &first).await?;
     let patch = json!({
         "metadata": {"uid": made.uid(), "labels": {"verdict": "stable"}},
@@ -90,7 +90,7 @@ pub(super) async fn a_merge_patch_adds_and_removes(bench: Bench) -> Result<()> {
 
 pub(super) async fn a_merge_patch_of_another_uid_is_refused(bench: Bench) -> Result<()> {
     let (api, name) = (bench.config_maps(), bench.name());
-    let first = object(bench.config_map(&name, json!({})))?;
+    let first = object(bench.config_map(&name, &json!({})))?;
     let made = api.create(&PostParams::default(), &first).await?;
     let other = json!({"metadata": {
         "uid": "00000000-0000-4000-8000-00000000dead", "labels": {"verdict": "stable"},

@@ -340,12 +340,10 @@ impl Lab {
             }
             if received.closed
                 && let Some(session) = router.session.take()
+                && let Some(operator) = operator
             {
-                if let Some(operator) = operator {
-                    operator
-                        .hub
-                        .closed(&key(), &router.hello.pod_uid, session.inbox.0);
-                }
+                let id = session.inbox.0;
+                operator.hub.closed(&key(), &router.hello.pod_uid, id);
             }
         }
     }

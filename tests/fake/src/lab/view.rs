@@ -53,13 +53,11 @@ pub fn node_of(pod: &Value) -> String {
     let terms = "/spec/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms";
     let affinity = || {
         let terms = pod.pointer(terms)?.as_array()?;
-        let fields = terms
+        let mut fields = terms
             .iter()
             .filter_map(|term| term["matchFields"].as_array())
             .flatten();
-        let named = fields
-            .filter(|field| field["key"] == "metadata.name")
-            .last()?;
+        let named = fields.rfind(|field| field["key"] == "metadata.name")?;
         named["values"][0].as_str()
     };
     let bound = pod["spec"]["nodeName"].as_str();
