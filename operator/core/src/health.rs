@@ -1,5 +1,6 @@
 //! What the operator times on its own clock. A plan is told how long it has lasted, never when it began.
 
+use smallfleet_crds::reason;
 use smallfleet_crds::status::{Blocked, RolloutState, RolloutStatus};
 
 use crate::fleet::{Fleet, Site};
@@ -55,7 +56,7 @@ fn not_ready(fleet: &Fleet<'_>, rollout: &RolloutStatus, site: &Site<'_>) -> Opt
         None => format!("the candidate on node {node} is not ready, and nothing says why"),
     };
     Some(wave::blocked(
-        "CandidateNotReady",
+        reason::CANDIDATE_NOT_READY,
         &message,
         vec![node.clone()],
     ))
@@ -71,5 +72,9 @@ fn unreachable(fleet: &Fleet<'_>, site: &Site<'_>) -> Option<Blocked> {
         router.candidate_message
     );
     let nodes = vec![node.clone()];
-    Some(wave::blocked("CandidateUnreachable", &message, nodes))
+    Some(wave::blocked(
+        reason::CANDIDATE_UNREACHABLE,
+        &message,
+        nodes,
+    ))
 }

@@ -109,7 +109,7 @@ pub(crate) fn announce_block(cx: &Cx<'_>, draft: &mut Draft) {
         return;
     }
     draft.warn(
-        "RolloutBlocked",
+        reason::ROLLOUT_BLOCKED,
         format!(
             "{}: {}; the rollout goes on by itself when that is gone",
             now.reason, now.message
