@@ -59,6 +59,7 @@ pub mod condition {
     pub const RECONCILING: &str = "Reconciling";
     pub const STALLED: &str = "Stalled";
     pub const PAUSED: &str = "Paused";
+    pub const EVIDENCE_LIMITED: &str = "EvidenceLimited";
 }
 
 /// Response headers that state facts about an answer.

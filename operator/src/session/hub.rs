@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use smallfleet_core::action::Routes;
 use smallfleet_core::evidence::EvidenceStore;
@@ -58,6 +58,10 @@ struct Model {
     /// What routers were last told to count.
     told: Option<Told>,
     cut: Vec<String>,
+    /// Since when routers are being told of a cut, until the last of them cannot route any more.
+    cutting: Option<Instant>,
+    /// How long the last cut took, until somebody asks.
+    cut_took: Option<Duration>,
     exposure: Exposure,
 }
 
@@ -110,6 +114,12 @@ impl Hub {
         let mut state = self.lock();
         let model = state.models.entry(key.clone()).or_default();
         model.view(rollout, Instant::now())
+    }
+
+    /// How long it took from a cut until no router could route any more: acknowledged, or past its lease. Told once.
+    #[must_use]
+    pub fn cut_took(&self, key: &ModelKey) -> Option<Duration> {
+        self.lock().models.get_mut(key)?.cut_took.take()
     }
 
     /// Routers whose pods are gone are forgotten, but not what they counted.
@@ -399,6 +409,9 @@ impl Model {
     }
 
     fn cut(&mut self, rollout: &str, epoch: u64, now: Instant) {
+        if !self.cut.iter().any(|known| known == rollout) {
+            self.cutting = Some(now);
+        }
         for router in self.routers.values_mut() {
             router.send_cut(rollout, epoch, now);
         }
@@ -415,6 +428,12 @@ impl Model {
         let routers = self.routers.values();
         let until = routers.filter_map(|router| router.exposes(&self.rollout, now));
         self.exposure.update(now, until.max());
+        if let Some(since) = self.cutting
+            && !self.routers.values().any(|router| router.may_route(now))
+        {
+            self.cutting = None;
+            self.cut_took = Some(now.saturating_duration_since(since));
+        }
     }
 
     fn remember_cut(&mut self, rollout: &str) {
