@@ -155,6 +155,9 @@ async fn once(
     };
     context.hub.publish(key, routes(&world));
     context.metrics.observed(key, &world);
+    if let Some(took) = context.hub.cut_took(key) {
+        context.metrics.cut(key, took);
+    }
     let plan = plan(&world);
     let (requeue, acted) = (plan.requeue, !plan.actions.is_empty());
     context.applier.apply(key, &world, plan, memory).await?;

@@ -246,6 +246,16 @@ impl Look {
             log_e: two_decimals(report.log_e),
             threshold: two_decimals(report.threshold),
             log_p: two_decimals(report.log_p),
+            margins: report
+                .log_p_parts
+                .map_or_else(String::new, |(typical, tail)| {
+                    format!(
+                        "typical {}, tail {} of {}",
+                        two_decimals(typical),
+                        two_decimals(tail),
+                        two_decimals(report.promote_threshold)
+                    )
+                }),
             effect: report.effect.clone(),
             eta_seconds: report.forecast.and_then(|forecast| eta(forecast.units)),
         }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use smallfleet_core::action::Routes;
 use smallfleet_core::evidence::EvidenceStore;
@@ -58,6 +59,10 @@ struct Model {
     /// What routers were last told to count.
     told: Option<Told>,
     cut: Vec<String>,
+    /// Since when routers are being told of a cut, until the last of them cannot route any more.
+    cutting: Option<Instant>,
+    /// How long the last cut took, until somebody asks.
+    cut_took: Option<Duration>,
     exposure: Exposure,
 }
 
@@ -110,6 +115,12 @@ impl Hub {
         let mut state = self.lock();
         let model = state.models.entry(key.clone()).or_default();
         model.view(rollout, Instant::now())
+    }
+
+    /// How long it took from a cut until no router could route any more: acknowledged, or past its lease. Told once.
+    #[must_use]
+    pub fn cut_took(&self, key: &ModelKey) -> Option<Duration> {
+        self.lock().models.get_mut(key)?.cut_took.take()
     }
 
     /// Routers whose pods are gone are forgotten, but not what they counted.
@@ -395,6 +406,9 @@ impl Model {
     }
 
     fn cut(&mut self, rollout: &str, epoch: u64, now: Instant) {
+        if !self.cut.iter().any(|known| known == rollout) {
+            self.cutting = Some(now);
+        }
         for router in self.routers.values_mut() {
             router.send_cut(rollout, epoch, now);
         }
@@ -411,6 +425,12 @@ impl Model {
         let routers = self.routers.values();
         let until = routers.filter_map(|router| router.exposes(&self.rollout, now));
         self.exposure.update(now, until.max());
+        if let Some(since) = self.cutting
+            && !self.routers.values().any(|router| router.may_route(now))
+        {
+            self.cutting = None;
+            self.cut_took = Some(now.saturating_duration_since(since));
+        }
     }
 
     fn remember_cut(&mut self, rollout: &str) {
@@ -430,12 +450,13 @@ impl Model {
     /// Sends a router the route it should have, if that differs from what was sent.
     fn send_route(&mut self, uid: &str, epoch: u64, now: Instant) {
         let is_cut = self.cut.contains(&self.routes.rollout);
+        let is_over = self.is_over();
         let Some(router) = self.routers.get_mut(uid) else {
             return;
         };
         let Some(route) = self.routes.by_router.get(uid) else {
             if self.published {
-                router.dismiss(now);
+                router.dismiss(is_over, now);
             }
             return;
         };
@@ -449,6 +470,11 @@ impl Model {
         }
     }
 
+    /// The rollout is cut: what its routers count from now on decides nothing, and nobody stores it.
+    fn is_over(&self) -> bool {
+        self.cut.contains(&self.rollout)
+    }
+
     /// True when something changed that a plan looks at.
     fn receive(
         &mut self,
@@ -458,6 +484,7 @@ impl Model {
         now: Instant,
     ) -> bool {
         let granting = self.routes.granting;
+        let is_over = self.is_over();
         let Some(router) = self.routers.get_mut(uid) else {
             return false;
         };
@@ -484,11 +511,9 @@ impl Model {
                 // A router that was thought to be gone: its epochs were closed as last heard, and count once.
                 let again = |id: &u64| self.orphans.contains_key(id) && !stored.contains(id);
                 report.epochs.retain(|epoch| !again(&epoch.id));
-                let route = self.routes.by_router.get(uid);
-                let cut = route.is_some_and(|route| route.kind == RouteKind::Cut);
                 let book = Book {
                     rollout: &self.rollout,
-                    over: cut && self.routes.rollout == self.rollout,
+                    over: is_over,
                     stored,
                     told: self.told,
                 };

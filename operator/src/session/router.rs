@@ -215,15 +215,16 @@ impl Router {
         }
     }
 
-    /// It is not in the wave (any more): a grant is taken back first, what it counted is stored, then the stream closed.
-    pub(super) fn dismiss(&mut self, now: Instant) {
+    /// It is not in the wave (any more): a grant is taken back first, what it counted is stored unless the rollout is over, then the
+    /// stream closed.
+    pub(super) fn dismiss(&mut self, is_over: bool, now: Instant) {
         let grant = self.sent.as_ref().filter(|sent| sent.kind() == Kind::Grant);
         if let Some(grant) = grant {
             let withdraw = lowered(grant, Kind::Withdraw, grant.sequence);
             self.tell(withdraw, now);
         } else if self.outbox.is_some()
             && (self.sent.is_none() || !self.may_route(now))
-            && self.epochs.values().all(|epoch| epoch.stored)
+            && (is_over || self.epochs.values().all(|epoch| epoch.stored))
         {
             self.close(now);
         }

@@ -54,6 +54,7 @@ fn conclude(cx: &Cx<'_>, gate: &settings::Gate<'_>, decision: &GateDecision, dra
     match decision.outcome {
         GateOutcome::Pass => passed(cx, &decision.words, draft),
         GateOutcome::PassEvidenceLimited => {
+            draft.rollout().evidence_limited = decision.words.clone();
             passed(cx, &format!("EvidenceLimited: {}", decision.words), draft);
         }
         GateOutcome::Fail => {

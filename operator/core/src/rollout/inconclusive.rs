@@ -90,14 +90,16 @@ fn go_on_if_bounded(cx: &Cx<'_>, look: &Look, draft: &mut Draft) -> Moved {
     let passed = summary(cx, look, assessment, rollout);
     let bounded = || {
         let over = is_over(cx, look, rollout);
-        let words = promote_if_bounded(assessment).filter(|_| over)?;
-        Some(format!("EvidenceLimited at the deadline: {words}"))
+        promote_if_bounded(assessment).filter(|_| over)
     };
-    match passed.or_else(bounded) {
-        Some(summary) => {
-            look.show(draft);
-            exit::forward(cx, &summary, draft)
+    let summary = match (passed, bounded()) {
+        (Some(summary), _) => summary,
+        (None, Some(words)) => {
+            draft.rollout().evidence_limited = words.clone();
+            format!("EvidenceLimited at the deadline: {words}")
         }
-        None => Moved::No,
-    }
+        (None, None) => return Moved::No,
+    };
+    look.show(draft);
+    exit::forward(cx, &summary, draft)
 }

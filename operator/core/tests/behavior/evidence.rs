@@ -30,6 +30,31 @@ fn thresholds_are_frozen_after_the_burn_in_and_counting_starts() {
     assert_eq!(analysis.objectives[0].name, "latency");
 }
 
+/// A hundred units of one node are few: at .02 above the p95 threshold the tail would take 2.5 times as long to decide.
+#[test]
+fn thresholds_that_the_burn_in_missed_are_frozen_again_once() {
+    for (tail_permille, freezes) in [(50, 1), (20, 2)] {
+        let mut lab = Lab::at_rest(3);
+        lab.tail_permille = tail_permille;
+        lab.rate = 200;
+        lab.ask_for("2");
+        lab.run_until_state(RolloutState::Analyzing);
+        lab.edit("/rollout/paused", json!(true));
+        lab.run(60);
+        let frozen = lab.rollout().frozen.unwrap().latency;
+        assert_eq!(frozen.len(), freezes, "{tail_permille} permille");
+        if freezes == 2 {
+            let p95 = |freeze: usize| frozen[freeze].thresholds_microseconds[3];
+            assert!(p95(1) < p95(0), "more units are above it now");
+        }
+        let margins = &lab.status().analysis.unwrap().objectives[0].margins;
+        assert!(
+            margins.starts_with("typical ") && margins.contains(", tail "),
+            "{margins}"
+        );
+    }
+}
+
 #[test]
 fn restarts_of_the_operator_do_not_change_the_verdict() {
     let outcome = |behavior: Behavior, restart: u64| {

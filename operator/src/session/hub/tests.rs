@@ -580,3 +580,16 @@ fn a_router_that_comes_back_is_not_counted_twice() {
     report(&hub, vec![epoch(7, 6, 5)]);
     assert_eq!(hub.view(&key(), ROLLOUT).open.units().candidate, 0);
 }
+
+#[test]
+fn a_cut_takes_until_the_last_router_acknowledges_it() {
+    let (hub, mut inbox) = granted();
+    hub.cut(&key(), ROLLOUT);
+    let sequence = sent_routes(&mut inbox).pop().unwrap().sequence;
+    let _ = hub.view(&key(), ROLLOUT);
+    assert_eq!(hub.cut_took(&key()), None);
+    acknowledge(&hub, v1::route::Kind::Cut, sequence);
+    let _ = hub.view(&key(), ROLLOUT);
+    assert!(hub.cut_took(&key()).is_some());
+    assert_eq!(hub.cut_took(&key()), None, "it is told once");
+}

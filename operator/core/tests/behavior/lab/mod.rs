@@ -87,6 +87,8 @@ pub struct Lab {
     pub events: Vec<Event>,
     /// Requests per router and second, both arms together.
     pub rate: u64,
+    /// Units above the p95 threshold.
+    pub tail_permille: u64,
     /// Node classes by node name; all `amd64-avx2` otherwise.
     pub classes: BTreeMap<String, String>,
     /// Every rollout that was ever cut at a router.
@@ -152,6 +154,7 @@ impl Lab {
             now: 100 * SECOND,
             events: Vec::new(),
             rate: 2000,
+            tail_permille: 50,
             classes: BTreeMap::new(),
             ever_cut: BTreeSet::new(),
             strict: true,
