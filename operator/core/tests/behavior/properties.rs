@@ -163,7 +163,17 @@ fn settled(lab: &Lab) -> bool {
         rollout.state == RolloutState::RolledBack && Some(&rollout.to) == target.as_ref()
     });
     let seen = status.observed_generation == lab.model.metadata.generation;
-    seen && lab.pods_of(Role::Candidate).is_empty() && (refused || (promoted && everywhere))
+    seen && lab.pods_of(Role::Candidate).is_empty()
+        && (refused || waits_for_a_person(lab) || (promoted && everywhere))
+}
+
+/// Somebody forced a revision whose image is not there: stable serves on, and only an edit helps.
+fn waits_for_a_person(lab: &Lab) -> bool {
+    lab.state() == Some(RolloutState::Promoting)
+        && lab.is("Available", "True")
+        && lab
+            .condition("Stalled")
+            .is_some_and(|stalled| stalled.1 == "ImageNotFound")
 }
 
 fn stands_still(lab: &mut Lab) {
