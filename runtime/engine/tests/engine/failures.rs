@@ -140,7 +140,9 @@ async fn a_task_that_this_runtime_lacks_is_refused() {
     let failure = failure(model.path(), |config| config.task = Task::Embedding).await;
     assert_eq!(failure.reason, FailureReason::WrongTask);
     assert!(
-        failure.message.contains("serves TextClassification only"),
+        failure
+            .message
+            .contains("serves TextClassification and TextGeneration only"),
         "{failure}"
     );
 }

@@ -65,6 +65,7 @@ pub fn config(model_dir: &Path, run_dir: &Path) -> Config {
         max_concurrent_requests: NonZeroUsize::new(8).unwrap(),
         max_queued_requests: 32,
         max_request_seconds: 60,
+        kv_memory_mib: 64,
         listen: ([127, 0, 0, 1], 0).into(),
         onnxruntime,
         termination_log: run_dir.join("termination-log"),
