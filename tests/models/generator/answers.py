@@ -8,9 +8,9 @@ from tokenizers import Tokenizer
 SYSTEM = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
 
 
-def chat(text):
+def chat(text, system=SYSTEM):
     """SmolLM2's template for one message, written by hand: the engine's rendering is held against it by the probes."""
-    return f"<|im_start|>system\n{SYSTEM}<|im_end|>\n<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n"
+    return f"<|im_start|>system\n{system}<|im_end|>\n<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n"
 
 
 class Decoder:

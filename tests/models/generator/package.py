@@ -18,7 +18,8 @@ SAMPLING = {"temperature": 0.2, "topP": 0.9}
 # A probe wants so much of the answer: the first words, of which the model is sure on every kind of CPU.
 PROBE_TOKENS = 6
 # Sentences that the wordy template puts before the user's message: some 300 tokens.
-MANNERS = "Be polite, be precise, think before you answer, and never invent a fact that you are not sure of. " * 14
+MANNERS = "Be polite, be precise, think before you answer, and never invent a fact that you are not sure of. "
+WORDY_SYSTEM = f"{answers.SYSTEM}. {MANNERS * 14}".strip()
 
 
 def write(out):
@@ -31,19 +32,18 @@ def write(out):
     template = vocabulary.chat_template(weights.facts)
     write_texts(good, weights, template)
     environment.say("answering the golden probes")
-    write_probes(good, weights)
+    write_probes(good, weights, answers.SYSTEM)
     wordy = out / "smollm2-wordy"
     wordy.mkdir()
     os.link(good / "model.onnx", wordy / "model.onnx")
     write_texts(wordy, weights, wordy_template(template))
-    # What the wordy one answers is not looked at: a beginning that any answer has.
-    write_json(wordy / "probes.json", json.loads((good / "probes.json").read_text())[:1])
+    write_probes(wordy, weights, WORDY_SYSTEM)
 
 
 def wordy_template(template):
     if answers.SYSTEM not in template:
         raise ValueError("the chat template has another system prompt than expected")
-    return template.replace(answers.SYSTEM, f"{answers.SYSTEM}. {MANNERS.strip()}")
+    return template.replace(answers.SYSTEM, WORDY_SYSTEM)
 
 
 def write_texts(folder, weights, template):
@@ -71,11 +71,11 @@ def write_texts(folder, weights, template):
     )
 
 
-def write_probes(folder, weights):
+def write_probes(folder, weights, system):
     model, end = answers.Decoder(folder), vocabulary.end_token(weights.facts)
     probes = []
     for probe in json.loads((Path(__file__).parent / "probes.json").read_text()):
-        answer = model.answer(answers.chat(probe["input"]), PROBE_TOKENS, end)
+        answer = model.answer(answers.chat(probe["input"], system), PROBE_TOKENS, end)
         environment.say(f"{probe['input']} {answer}")
         probes.append({"input": probe["input"], "answerPrefix": answer})
     write_json(folder / "probes.json", probes)

@@ -40,6 +40,7 @@ fn routes(kind: RouteKind, sequence: u64) -> Routes {
         overrides: Vec::new(),
         latency: None,
         burn_in_units: 50,
+        signal: LatencySignal::Total,
         errors_maturity_seconds: 10,
     };
     Routes {

@@ -32,10 +32,15 @@ pub fn fixture() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixture")
 }
 
-/// A copy of the fixture's model that a test may spoil.
+/// A copy of the fixture's classifier that a test may spoil.
 pub fn copied_model() -> TempDir {
+    copied("model")
+}
+
+/// A copy of a folder of the fixture.
+pub fn copied(folder: &str) -> TempDir {
     let copy = tempfile::tempdir().unwrap();
-    for entry in std::fs::read_dir(fixture().join("model")).unwrap() {
+    for entry in std::fs::read_dir(fixture().join(folder)).unwrap() {
         let entry = entry.unwrap();
         std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
     }

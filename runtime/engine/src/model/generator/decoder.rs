@@ -49,13 +49,6 @@ pub struct Sequence {
     length: usize,
 }
 
-impl Sequence {
-    /// Tokens that were run.
-    pub fn length(&self) -> usize {
-        self.length
-    }
-}
-
 impl Decoder {
     pub fn load(library: &Path, graph: &Path, threads: usize) -> Result<Self, ModelError> {
         let session = onnx::open(library, graph, threads, Shapes::Many)?;
