@@ -11,3 +11,4 @@ mod install;
 mod lab;
 mod properties;
 mod rollout;
+mod signal;

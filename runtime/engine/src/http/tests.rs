@@ -67,7 +67,8 @@ proptest! {
             prop_assert!(matches!(error, ApiError::Invalid(_)));
         }
         for error in openai::parse_both(&bytes).into_iter().filter_map(Result::err) {
-            prop_assert!(matches!(error, ApiError::Invalid(_) | ApiError::Parameter { .. }));
+            let refused = matches!(error, ApiError::Invalid(_) | ApiError::Parameter { .. });
+            prop_assert!(refused);
         }
     }
 

