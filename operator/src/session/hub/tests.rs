@@ -1,3 +1,4 @@
+use smallfleet_analysis::LatencySignal;
 use smallfleet_core::action::{Endpoint, Route};
 use smallfleet_core::world::Role;
 
