@@ -1,6 +1,6 @@
 //! What the operator says about a SmallModel. At rest it holds facts only; log values are strings with two decimals.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -135,6 +135,9 @@ pub struct RolloutStatus {
     pub candidate_traffic_permille: u32,
     /// Nodes that hold a candidate, by rank: names. At most the wave of the step.
     pub wave: Vec<String>,
+    /// Nodes of the wave whose routers may send requests to the candidate. Set when traffic is raised: a candidate that gets ready
+    /// is given none by that alone.
+    pub granted: Vec<String>,
     /// Nodes that this rollout no longer uses, with the reason; at most 20 are kept.
     pub excluded: Vec<WorstNode>,
     /// Seconds with at least one granted route with traffic, of the whole rollout.
@@ -284,9 +287,9 @@ pub struct Refused {
     pub effect: String,
     /// Units that the candidate answered.
     pub exposed_units: u64,
-    /// When it was refused.
+    /// When that was decided, before the routes were cut.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub at: Option<Time>,
+    pub at: Option<MicroTime>,
 }
 
 /// A rollout that ended.

@@ -1,7 +1,6 @@
 //! The chart: its values are described and checked, and what it renders has the least rights and the restricted pod profile.
 //!
-//! Rendering needs helm: the file that `SMALLFLEET_HELM` names, else the one of the local cluster's cache. Without either only the
-//! files are checked, and the test says so.
+//! Rendering needs helm: the one of the local cluster's cache (`make cluster-build`).
 
 #![allow(clippy::unwrap_used)] // a helper of a test fails the test
 
@@ -57,22 +56,15 @@ fn every_value_is_described_and_has_a_schema() {
     }
 }
 
-fn helm() -> Option<PathBuf> {
-    if let Some(named) = env::var_os("SMALLFLEET_HELM") {
-        return Some(named.into());
-    }
+/// The helm of the local cluster's cache.
+fn helm() -> PathBuf {
     let cache = env::var_os("SMALLFLEET_CACHE").map(PathBuf::from);
-    let cache =
-        cache.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cache/smallfleet")))?;
-    let found = fs::read_dir(cache)
-        .ok()?
-        .flatten()
-        .map(|entry| entry.path().join("helm"))
-        .find(|helm| helm.is_file());
-    if found.is_none() {
-        eprintln!("not rendered: no helm (set SMALLFLEET_HELM, or build the local cluster)");
-    }
-    found
+    let home = || PathBuf::from(env::var_os("HOME").unwrap_or_default());
+    let cache = cache.unwrap_or_else(|| home().join(".cache/smallfleet"));
+    let folders = fs::read_dir(cache).into_iter().flatten().flatten();
+    let mut helms = folders.map(|entry| entry.path().join("helm"));
+    let found = helms.find(|helm| helm.is_file());
+    found.expect("no helm is built: run `make cluster-build`")
 }
 
 fn run(helm: &Path, verb: &[&str], values: &[&str]) -> Output {
@@ -113,7 +105,7 @@ fn of_kind<'a>(objects: &'a [Value], kind: &str) -> Vec<&'a Value> {
 
 #[test]
 fn the_chart_lints_and_says_what_is_missing() {
-    let Some(helm) = helm() else { return };
+    let helm = helm();
     let lint = run(&helm, &["lint", "--strict"], &[&format!("image={IMAGE}")]);
     assert!(
         lint.status.success(),
@@ -131,7 +123,7 @@ fn the_chart_lints_and_says_what_is_missing() {
 
 #[test]
 fn the_operator_has_the_restricted_profile() {
-    let Some(helm) = helm() else { return };
+    let helm = helm();
     let objects = rendered(&helm, &[]);
     let pod = &of_kind(&objects, "Deployment")[0]["spec"]["template"]["spec"];
     assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
@@ -153,7 +145,7 @@ fn the_operator_has_the_restricted_profile() {
 
 #[test]
 fn the_operator_is_told_all_that_it_needs() {
-    let Some(helm) = helm() else { return };
+    let helm = helm();
     let objects = rendered(
         &helm,
         &[
@@ -221,7 +213,7 @@ fn verbs(role: &Value, resource: &str) -> Vec<String> {
 
 #[test]
 fn the_operator_has_the_least_rights() {
-    let Some(helm) = helm() else { return };
+    let helm = helm();
     let objects = rendered(&helm, &[]);
     let roles = of_kind(&objects, "ClusterRole");
     let operator = roles
@@ -261,7 +253,7 @@ fn the_operator_has_the_least_rights() {
 
 #[test]
 fn what_serves_outlives_the_release() {
-    let Some(helm) = helm() else { return };
+    let helm = helm();
     let objects = rendered(&helm, &[]);
     let kept: Vec<_> = objects
         .iter()
@@ -282,7 +274,7 @@ fn what_serves_outlives_the_release() {
 
 #[test]
 fn the_rendered_crd_is_that_of_the_types() {
-    let Some(helm) = helm() else { return };
+    let helm = helm();
     let objects = rendered(&helm, &[]);
     let rendered = of_kind(&objects, "CustomResourceDefinition")[0];
     let types = serde_json::to_value(smallfleet_crds::crd()).unwrap();
@@ -298,7 +290,7 @@ fn the_rendered_crd_is_that_of_the_types() {
 
 #[test]
 fn several_replicas_are_spread_and_not_drained_together() {
-    let Some(helm) = helm() else { return };
+    let helm = helm();
     assert!(of_kind(&rendered(&helm, &[]), "PodDisruptionBudget").is_empty());
     let objects = rendered(&helm, &["replicas=2"]);
     assert_eq!(of_kind(&objects, "PodDisruptionBudget").len(), 1);

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use smallfleet_crds::reason;
 use smallfleet_crds::status::{RolloutStatus, WorstNode};
 
 use crate::constants::{FAULTS_MAX, FAULTS_ON_ONLY_NODE, FAULTY_NODES};
@@ -106,7 +107,7 @@ pub(crate) fn record(pod: &PodView, problem: &Problem, draft: &mut Draft) {
         Role::Evaluation => "the evaluation",
     };
     draft.warn(
-        "CandidateFault",
+        reason::CANDIDATE_FAULT,
         format!(
             "{what} on node {} failed: {reason}: {}",
             pod.node, problem.message
@@ -167,12 +168,10 @@ fn candidates(rollout: &RolloutStatus) -> Finding {
         .join(", ");
     let reason = last.split(' ').next().unwrap_or_default();
     Finding::Candidate {
-        reason: "CandidateFault".to_owned(),
+        reason: reason::CANDIDATE_FAULT.to_owned(),
         effect: format!("{reason} on {nodes}, where the stable revision is healthy; last: {last}"),
     }
 }
-
-const ROUTER_RESTARTED: &str = "RouterRestarted";
 
 /// A router that came back as another process while it held a route: nobody knows why, so its node is left alone.
 fn restarted_router(cx: &Cx<'_>, site: &Site<'_>, draft: &mut Draft) {
@@ -181,7 +180,7 @@ fn restarted_router(cx: &Cx<'_>, site: &Site<'_>, draft: &mut Draft) {
         .into_iter()
         .any(|router| router.restarted_with_route)
     {
-        wave::exclude(cx, &site.node.name, ROUTER_RESTARTED, draft);
+        wave::exclude(cx, &site.node.name, reason::ROUTER_RESTARTED, draft);
     }
 }
 
@@ -189,10 +188,10 @@ fn restarts(rollout: &RolloutStatus) -> Option<Finding> {
     let restarted = rollout
         .excluded
         .iter()
-        .filter(|node| node.reason == ROUTER_RESTARTED);
+        .filter(|node| node.reason == reason::ROUTER_RESTARTED);
     let nodes: Vec<&str> = restarted.map(|node| node.node.as_str()).collect();
     (nodes.len() >= FAULTY_NODES).then(|| Finding::Candidate {
-        reason: "RouterRestarts".to_owned(),
+        reason: reason::ROUTER_RESTARTS.to_owned(),
         effect: format!(
             "routers restarted while they sent requests to the candidate, on {}",
             nodes.join(", ")
@@ -225,7 +224,7 @@ fn is_revisions_own(problem: &Problem) -> bool {
         Blame::Revision => true,
         Blame::Spec => !matches!(
             problem.reason.as_str(),
-            "ImageNotFound" | "InvalidImageName"
+            reason::IMAGE_NOT_FOUND | reason::INVALID_IMAGE_NAME
         ),
         Blame::Environment => false,
     }

@@ -1,6 +1,7 @@
 //! The driver: reads the world once, makes at most one transition, tidies up, and says what is to be written.
 
 use crate::action::Plan;
+use crate::constants::PATIENCE_TICK;
 use crate::draft::{Cx, Draft};
 use crate::world::World;
 use crate::{install, objects, rest, rollout};
@@ -20,6 +21,10 @@ pub fn plan(world: &World) -> Plan {
 }
 
 fn advance(cx: &Cx<'_>, draft: &mut Draft) {
+    if cx.conflict.is_some() {
+        // A stranger's object carries no label of ours, so no watch tells when it goes.
+        draft.look_again(PATIENCE_TICK);
+    }
     let desired = match &cx.desired {
         Ok(desired) if cx.conflict.is_none() => desired,
         // Nothing is raised or applied; a rollback stays armed, and what served goes on serving.

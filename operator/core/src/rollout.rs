@@ -8,6 +8,7 @@ mod commands;
 mod edits;
 mod exit;
 mod gating;
+mod grants;
 mod inconclusive;
 mod modifiers;
 mod preparing;
@@ -16,6 +17,7 @@ mod reverting;
 mod rolled_back;
 mod rolling_back;
 
+use smallfleet_crds::reason;
 use smallfleet_crds::status::RolloutState;
 
 use crate::constants::EVIDENCE_TICK;
@@ -92,7 +94,7 @@ fn finish_cut(cx: &Cx<'_>, draft: &mut Draft) -> Moved {
     let refusal = refusal.unwrap_or_else(|| {
         exit::refusal(
             &rollout.to,
-            "Interrupted",
+            reason::INTERRUPTED,
             "the routes were cut by a leader that was lost before it wrote why",
         )
     });

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use smallfleet_core::action::Routes;
 use smallfleet_core::evidence::EvidenceStore;
-use smallfleet_core::world::{ClosedEpoch, RouteKind, Sessions};
+use smallfleet_core::world::{ClosedEpoch, Role, RouteKind, Sessions};
 use smallfleet_protocol::timing::{
     CHECK_IN_SECONDS_MAX, CHECK_IN_SECONDS_MIN, CHECK_INS_PER_SECOND, ROUTE_LEASE,
 };
@@ -156,19 +156,24 @@ impl Hub {
         state.models.remove(key);
     }
 
-    /// At least 95 % of these routers have a stream to this leader, and told what they counted.
+    /// At least 95 % were heard by this leader: of the stable routers a stream, with what they counted; of the candidates' routers,
+    /// which only check in, where they are.
     #[must_use]
-    pub fn heard_enough(&self, key: &ModelKey, routers: &[String]) -> bool {
+    pub fn heard_enough(&self, key: &ModelKey, stable: &[String], candidates: &[String]) -> bool {
         let state = self.lock();
+        let wanted = stable.len() + candidates.len();
         let Some(model) = state.models.get(key) else {
-            return routers.is_empty();
+            return wanted == 0;
         };
         let now = Instant::now();
-        let heard = routers.iter().filter(|uid| {
+        let streams = stable.iter().filter(|uid| {
             let router = model.routers.get(*uid);
             router.is_some_and(|router| router.is_heard(now))
         });
-        heard.count() * 100 >= routers.len() * 95
+        let checked_in = candidates
+            .iter()
+            .filter(|uid| model.routers.contains_key(*uid));
+        (streams.count() + checked_in.count()) * 100 >= wanted * 95
     }
 
     /// Answers a check-in.
@@ -294,7 +299,7 @@ impl State {
         };
         let stream = model.routes.by_router.contains_key(&uid);
         let next_check_in_seconds = if model.published {
-            self.check_in_seconds()
+            self.check_in_seconds(pod.role)
         } else {
             UNKNOWN_SECONDS
         };
@@ -306,9 +311,15 @@ impl State {
         (v1::check_in_reply::Reply::Welcome(welcome), changed)
     }
 
-    /// So that all routers together check in at most [`CHECK_INS_PER_SECOND`] times a second.
-    fn check_in_seconds(&self) -> u32 {
-        let routers: usize = self.models.values().map(|model| model.routers.len()).sum();
+    /// So that all routers together check in at most [`CHECK_INS_PER_SECOND`] times a second, and those of candidates, which are
+    /// few and which a new leader waits for, as often as the others.
+    fn check_in_seconds(&self, role: Role) -> u32 {
+        let routers = self
+            .models
+            .values()
+            .flat_map(|model| model.routers.values());
+        let alike = |router: &&Router| role != Role::Candidate || router.role == role;
+        let routers = routers.filter(alike).count();
         let spread = u32::try_from(routers).unwrap_or(u32::MAX) / CHECK_INS_PER_SECOND;
         spread.clamp(CHECK_IN_SECONDS_MIN, CHECK_IN_SECONDS_MAX)
     }

@@ -115,7 +115,8 @@ impl Limits {
         Duration::from_secs(self.max_request_seconds)
     }
 
-    /// A candidate that has not begun to answer after half of the deadline leaves the other half to stable.
+    /// A candidate that has not begun to answer after half of the deadline leaves the other half to stable. The unit of either
+    /// arm ends badly then.
     #[must_use]
     pub fn rescue(&self) -> Duration {
         self.deadline() / 2

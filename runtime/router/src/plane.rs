@@ -165,14 +165,13 @@ impl Plane {
     #[must_use]
     pub fn must_report(&self) -> bool {
         let state = self.lock();
-        let granted = state.held.route().map(|route| &route.instruction);
-        matches!(granted, Some(Instruction::Grant(_))) || state.counters.unstored()
+        holds_grant(&state.held) || state.counters.unstored()
     }
 
-    /// Whether the operator still counts on this router: it comes back to its stream quickly.
+    /// Whether the rollout waits for this router: it comes back to its stream quickly.
     #[must_use]
     pub fn holds_route(&self) -> bool {
-        self.must_report()
+        holds_grant(&self.lock().held)
     }
 
     /// The held route.
@@ -383,6 +382,10 @@ impl Plane {
             !same
         });
     }
+}
+
+fn holds_grant(held: &HeldRoute) -> bool {
+    matches!(instruction(held), Some(Instruction::Grant(_)))
 }
 
 fn instruction(held: &HeldRoute) -> Option<&Instruction> {

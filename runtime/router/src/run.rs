@@ -102,6 +102,7 @@ impl Router {
             own.clone(),
             metrics.clone(),
             node,
+            draining.clone(),
         ));
         let admin = admin::routes(Admin {
             plane: plane.clone(),

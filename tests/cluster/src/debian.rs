@@ -1,19 +1,16 @@
 //! The base of our images: a few Debian packages, unpacked into a folder.
 //!
 //! Package files vanish from the archive at point releases, so the versions are those that the archive
-//! offers today; they are part of the cache key and are recorded in a label of the image.
+//! offers when the cache is filled; they are recorded in a label of the image.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-
-use sha2::{Digest as _, Sha256};
 
 use crate::command::output;
 use crate::error::{Error, IoContext, Result};
 use crate::images::make_tmp;
 use crate::layout::{Layout, remove_tree, write_file};
 use crate::packages::apt_get;
-use crate::pins::hex;
 use crate::progress::Progress;
 
 /// Label of an image: the packages of its base, as `name=version` separated by spaces.
@@ -45,7 +42,7 @@ pub(crate) const PASSWD: &str = "root:x:0:0:root:/root:/sbin/nologin\n\
 pub(crate) const GROUP: &str = "root:x:0:\nnonroot:x:65532:\n";
 
 /// Changed when the recipe below changes, so that an old cache is not used.
-const RECIPE: &str = "1";
+const RECIPE: &str = "2";
 
 /// An unpacked base.
 #[derive(Debug)]
@@ -55,37 +52,37 @@ pub(crate) struct Base {
     pub packages: String,
 }
 
-/// The base of today's package versions, from the cache where it is there.
+/// File beside the root with the packages that it was made of.
+const RECORD: &str = "packages";
+
+/// The base: from the cache where it is there, so that a later run needs no archive, else of today's package versions.
 pub(crate) fn base(layout: &Layout, progress: &Progress) -> Result<Base> {
-    let packages = resolve()?;
-    let key = &hex(&Sha256::digest(format!("{RECIPE} {}", packages.join(" "))))[..12];
-    let folder = layout.cache().join(format!("debian-base-{key}"));
-    let base = Base {
-        root: folder.join("root"),
-        packages: packages.join(" "),
-    };
+    let folder = layout.cache().join(format!("debian-base-{RECIPE}"));
     if !folder.is_dir() {
-        progress.say(format!(
-            "unpacking the base of the images: {}",
-            base.packages
-        ));
+        progress.say("unpacking the base of the images from Debian's packages");
         let partial = folder.with_extension("partial");
-        remove_tree(&partial)?;
-        unpack(&packages, &partial)?;
+        make(&partial).or_else(|_| {
+            // Lists that are older than the archive name files that are gone, or there are none yet.
+            output(apt_get().arg("update"))?;
+            make(&partial)
+        })?;
         std::fs::rename(&partial, &folder).at("rename", &partial)?;
     }
-    Ok(base)
+    let record = folder.join(RECORD);
+    Ok(Base {
+        root: folder.join("root"),
+        packages: std::fs::read_to_string(&record).at("read", &record)?,
+    })
 }
 
-/// `name=version` of what the archive offers. Package lists are fetched where there are none.
-fn resolve() -> Result<Vec<String>> {
-    if let Ok(found) = candidates() {
-        return Ok(found);
-    }
-    output(apt_get().arg("update"))?;
-    candidates()
+fn make(folder: &Path) -> Result<()> {
+    remove_tree(folder)?;
+    let packages = candidates()?;
+    unpack(&packages, folder)?;
+    write_file(&folder.join(RECORD), packages.join(" "))
 }
 
+/// `name=version` of what the archive offers.
 fn candidates() -> Result<Vec<String>> {
     let policy = output(
         Command::new("apt-cache")
@@ -117,7 +114,12 @@ fn unpack(packages: &[String], folder: &Path) -> Result<()> {
     let (downloads, root) = (folder.join("downloads"), folder.join("root"));
     std::fs::create_dir_all(&downloads).at("create", &downloads)?;
     std::fs::create_dir_all(&root).at("create", &root)?;
-    download(packages, &downloads)?;
+    output(
+        apt_get()
+            .arg("download")
+            .args(packages)
+            .current_dir(&downloads),
+    )?;
     for file in sorted(&downloads)? {
         output(
             Command::new("dpkg-deb")
@@ -139,17 +141,6 @@ fn unpack(packages: &[String], folder: &Path) -> Result<()> {
         &root.join("etc/nsswitch.conf"),
         "passwd: files\ngroup: files\nhosts: files dns\n",
     )
-}
-
-/// A list that is older than the archive names files that are gone: then lists are fetched and it is
-/// tried once more.
-fn download(packages: &[String], folder: &Path) -> Result<()> {
-    let fetch = || output(apt_get().arg("download").args(packages).current_dir(folder));
-    if fetch().is_err() {
-        output(apt_get().arg("update"))?;
-        fetch()?;
-    }
-    Ok(())
 }
 
 fn keep_only_copyrights(folder: &Path) -> Result<()> {

@@ -140,11 +140,14 @@ fn status(layout: &Layout) -> Result<()> {
     Ok(())
 }
 
-/// For `eval`. PATH is extended in the shell that evaluates it, not fixed to this process's.
+/// For `eval`. PATH is extended in the shell that evaluates it, not fixed to this process's: kubectl and helm are in the cache,
+/// the plugin is built beside this program.
 fn env(layout: &Layout) -> Result<()> {
     let cluster = Cluster::attach(layout)?;
+    let own = std::env::current_exe().context("where this program lies")?;
+    let own = own.parent().context("this program lies in a folder")?;
     println!("export KUBECONFIG={:?}", cluster.kubeconfig());
-    println!("export PATH={:?}:\"$PATH\"", layout.bin());
+    println!("export PATH={:?}:{own:?}:\"$PATH\"", layout.bin());
     Ok(())
 }
 

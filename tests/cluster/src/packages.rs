@@ -42,6 +42,10 @@ const NEEDS: &[Need] = &[
         there: || on_path("nsenter") && on_path("unshare"),
     },
     Need {
+        package: "curl",
+        there: || on_path("curl"),
+    },
+    Need {
         package: "openssl",
         there: || on_path("openssl"),
     },

@@ -2,9 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::api::events::v1::Event;
 use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt};
 use smallfleet_crds::SmallModel;
@@ -95,32 +94,6 @@ impl Fleet {
             .await?
             .items)
     }
-
-    /// Time of the newest event of a model with some reason, milliseconds since the Unix epoch.
-    ///
-    /// # Errors
-    /// When there is none.
-    pub async fn event_milliseconds(&self, model: &str, reason: &str) -> Result<u64> {
-        let events: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
-        let found = events
-            .list(&ListParams::default())
-            .await?
-            .items
-            .into_iter()
-            .filter(|event| {
-                event.reason.as_deref() == Some(reason)
-                    && event
-                        .regarding
-                        .as_ref()
-                        .and_then(|object| object.name.as_deref())
-                        == Some(model)
-            });
-        let times = found.filter_map(|event| event.event_time.map(|time| time.0.as_millisecond()));
-        let newest = times
-            .max()
-            .with_context(|| format!("no event {reason} of {model}"))?;
-        u64::try_from(newest).context("an event from before 1970")
-    }
 }
 
 /// Everything that matters of a status, on one line.
@@ -177,6 +150,27 @@ pub fn condition(status: &SmallModelStatus, kind: &str) -> bool {
 #[must_use]
 pub fn state(status: &SmallModelStatus) -> Option<RolloutState> {
     status.rollout.as_ref().map(|rollout| rollout.state)
+}
+
+/// The pod is Ready.
+#[must_use]
+pub fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.as_ref());
+    conditions.is_some_and(|all| {
+        all.iter()
+            .any(|condition| condition.type_ == "Ready" && condition.status == "True")
+    })
+}
+
+/// Name of the node that a pod is bound to; empty before.
+#[must_use]
+pub fn node_of(pod: &Pod) -> &str {
+    let spec = pod.spec.as_ref();
+    spec.and_then(|spec| spec.node_name.as_deref())
+        .unwrap_or_default()
 }
 
 /// Names of pods, for messages.

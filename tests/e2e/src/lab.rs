@@ -7,6 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use smallfleet_cluster::{Cluster, Layout};
 
 use crate::fleet::Fleet;
 use crate::shell::Shell;
@@ -42,7 +43,7 @@ impl Lab {
         let binaries = binaries
             .context("smallfleet-cluster is not built: run `make build`")?
             .to_owned();
-        let layout = smallfleet_cluster::Layout::from_environment()?;
+        let layout = Layout::from_environment()?;
         ensure!(
             layout.kubeconfig().is_file(),
             "no cluster is up: run `make cluster-up`"
@@ -74,11 +75,12 @@ impl Lab {
         Ok(Client::try_from(config)?)
     }
 
-    /// A namespace under the restricted pod security profile.
+    /// A new namespace under the restricted pod security profile; what an earlier run left of it goes first.
     ///
     /// # Errors
     /// When it cannot be made.
     pub async fn namespace(&self, name: &str) -> Result<Fleet> {
+        self.delete_namespace(name)?;
         let manifest = serde_json::json!({
             "apiVersion": "v1",
             "kind": "Namespace",
@@ -90,6 +92,15 @@ impl Lab {
             client: self.client().await?,
             namespace: name.to_owned(),
         })
+    }
+
+    /// Deletes a namespace with everything in it, and waits until it is gone.
+    ///
+    /// # Errors
+    /// When it is still there after two minutes.
+    pub fn delete_namespace(&self, name: &str) -> Result<()> {
+        let line = format!("kubectl delete namespace {name} --ignore-not-found --timeout=120s");
+        self.shell.run(&line).map(drop)
     }
 
     /// Pushes the images of operator, runtime, load program, and of every model folder, to the cluster's registry.
@@ -129,6 +140,31 @@ impl Lab {
             self.images.insert(name, reference);
         }
         Ok(())
+    }
+
+    /// The local cluster itself, to stop and start its parts.
+    ///
+    /// # Errors
+    /// When it is not up.
+    pub fn machines(&self) -> Result<Cluster> {
+        Ok(Cluster::attach(&Layout::from_environment()?)?)
+    }
+
+    /// Pushes a model under a digest that no node has pulled yet; its reference.
+    ///
+    /// # Errors
+    /// When there is no such model or the registry does not answer.
+    pub fn push_unseen(&self, model: &str) -> Result<String> {
+        let folder = tempfile::tempdir()?;
+        for entry in std::fs::read_dir(self.models.join(model))? {
+            let entry = entry?;
+            std::fs::copy(entry.path(), folder.path().join(entry.file_name()))?;
+        }
+        std::fs::write(folder.path().join("unseen"), std::process::id().to_string())?;
+        let pushed = self
+            .machines()?
+            .push_folder(folder.path(), &format!("models/{model}-unseen:dev"))?;
+        Ok(pushed.reference())
     }
 
     fn model_folders(&self) -> Result<Vec<PathBuf>> {

@@ -1,6 +1,7 @@
 //! Gating: the labelled set decides before any traffic.
 
 use smallfleet_analysis::gate::{GateDecision, GateOutcome, decide};
+use smallfleet_crds::reason;
 use smallfleet_crds::status::{Refused, RevisionRef, RolloutState};
 
 use super::exit;
@@ -69,7 +70,7 @@ fn conclude(cx: &Cx<'_>, gate: &settings::Gate<'_>, decision: &GateDecision, dra
         GateOutcome::Fail => {
             let refused = Refused {
                 objective: gate.name.to_owned(),
-                ..exit::refusal(&draft.rollout().to, "GateFailed", &decision.words)
+                ..exit::refusal(&draft.rollout().to, reason::GATE_FAILED, &decision.words)
             };
             exit::roll_back(cx, refused, draft);
         }
@@ -84,7 +85,7 @@ fn passed(cx: &Cx<'_>, words: &str, draft: &mut Draft) {
             .revision(&rollout.to)
             .map_or_else(String::new, |object| object.revision.digest().to_owned());
         draft.note(
-            "GatePassed",
+            reason::GATE_PASSED,
             format!(
                 "{words}; revision {} is installed on every chosen node",
                 rollout.to
@@ -106,7 +107,7 @@ fn passed(cx: &Cx<'_>, words: &str, draft: &mut Draft) {
         return;
     }
     draft.note(
-        "GatePassed",
+        reason::GATE_PASSED,
         format!("{words}; candidates start on the first step's nodes"),
     );
     let next = draft.rollout();

@@ -2,6 +2,7 @@
 
 use smallfleet_analysis::verdict::promote_if_bounded;
 use smallfleet_crds::OnInconclusive;
+use smallfleet_crds::reason;
 use smallfleet_crds::status::{PauseReason, RolloutState};
 
 use super::analyzing::{approved, is_over, summary, trusted};
@@ -20,7 +21,7 @@ pub(super) fn enter(cx: &Cx<'_>, why: &str, look: Option<&Look>, draft: &mut Dra
     draft.rollout().state = RolloutState::Inconclusive;
     let step = draft.rollout().step + 1;
     draft.warn(
-        "Inconclusive",
+        reason::INCONCLUSIVE,
         format!("step {step}: {why}; promote it, abort it, or give it more time"),
     );
     modifiers::pause(cx, Some(PauseReason::Inconclusive), draft);
@@ -65,7 +66,7 @@ fn decide(cx: &Cx<'_>, why: &str, look: Option<&Look>, draft: &mut Draft) -> Mov
     match cx.spec().rollout.on_inconclusive {
         OnInconclusive::RollBack => {
             let to = draft.rollout().to.clone();
-            exit::roll_back(cx, exit::refusal(&to, "Inconclusive", why), draft)
+            exit::roll_back(cx, exit::refusal(&to, reason::INCONCLUSIVE, why), draft)
         }
         OnInconclusive::Pause => Moved::No,
         OnInconclusive::PromoteIfBounded => match look {

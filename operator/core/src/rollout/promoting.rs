@@ -1,5 +1,6 @@
 //! Promoting: cut, candidates away, then the DaemonSet's template.
 
+use smallfleet_crds::reason;
 use smallfleet_crds::status::RevisionRef;
 
 use super::exit;
@@ -39,7 +40,7 @@ fn finish(cx: &Cx<'_>, to: &str, draft: &mut Draft) {
         digest,
     });
     draft.note(
-        "Promoted",
+        reason::PROMOTED,
         format!("revision {to} serves on all Ready nodes: {}", rollout.gate),
     );
     draft.status.last_rollout = Some(exit::last(&rollout, "Promoted", rollout.gate.clone()));

@@ -75,6 +75,20 @@ fn a_new_leader_grants_nothing_new_until_it_has_heard_the_wave() {
     assert_eq!(lab.granted(), 1, "the same rollout goes on");
 }
 
+/// Candidates check in now and then only; the lease outlives a handover.
+#[test]
+fn a_new_leader_takes_no_route_away_before_it_has_heard_the_candidate() {
+    let mut lab = analyzing(2);
+    let candidate = lab.pods_of(Role::Candidate)[0].uid.clone();
+    lab.routers.get_mut(&candidate).unwrap().connected = false;
+    lab.new_leader();
+    lab.run(4);
+    assert_eq!(lab.granted(), 1, "the last leader's grant stands");
+    lab.routers.get_mut(&candidate).unwrap().connected = true;
+    lab.run(20);
+    assert_eq!(lab.granted(), 1);
+}
+
 #[test]
 fn a_cut_that_was_not_written_is_completed() {
     let mut lab = analyzing(2);

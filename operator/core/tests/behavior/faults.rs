@@ -152,6 +152,35 @@ fn without_another_node_it_is_blocked_until_there_is_room() {
 }
 
 #[test]
+fn a_pod_that_the_api_server_refuses_blocks_and_is_tried_again_now_and_then() {
+    let mut lab = Lab::at_rest(6);
+    lab.quota_exceeded = true;
+    lab.ask_for("2");
+    lab.run_until(60, |lab| {
+        lab.state().is_some() && lab.rollout().blocked.is_some()
+    });
+    let rollout = lab.rollout();
+    let blocked = rollout.blocked.unwrap();
+    assert_eq!(blocked.reason, "PodRefused");
+    assert!(blocked.message.contains("exceeded quota"));
+    assert_eq!(rollout.excluded.len(), 2, "another node is no help");
+    lab.events.clear();
+    let mut tries = 0;
+    for _ in 0..60 {
+        lab.tick();
+        let plan = lab.reconcile();
+        tries += crate::install::kinds(&plan)
+            .iter()
+            .filter(|kind| **kind == "CreatePod")
+            .count();
+    }
+    assert_eq!(tries, 2, "every 30 s");
+    assert!(lab.events.is_empty(), "{:?}", lab.events);
+    lab.quota_exceeded = false;
+    lab.run_until(400, |lab| lab.stable() == lab.hash("2"));
+}
+
+#[test]
 fn a_lost_node_is_replaced_and_dead_nodes_never_block() {
     let mut lab = Lab::at_rest(3);
     lab.rate = 2;
@@ -190,6 +219,25 @@ fn a_node_under_pressure_loses_its_route_then_its_candidate() {
             .iter()
             .all(|pod| pod.node != node)
     );
+}
+
+#[test]
+fn an_evicted_candidate_loses_its_route_and_comes_back() {
+    let mut lab = Lab::at_rest(1);
+    lab.rate = 2;
+    lab.ask_for("2");
+    lab.run_until_state(RolloutState::Analyzing);
+    lab.run(15);
+    let evicted = lab.pods_of(Role::Candidate)[0].uid.clone();
+    lab.evict(Role::Candidate, "n0");
+    // Its router is gone; all that is known of it is what it said last.
+    lab.run(2);
+    assert_eq!(lab.granted(), 0);
+    lab.run(5);
+    let candidates = lab.pods_of(Role::Candidate);
+    assert_ne!(candidates[0].uid, evicted);
+    lab.run(5);
+    assert_eq!(lab.granted(), 1);
 }
 
 #[test]
@@ -252,6 +300,20 @@ fn not_ready_in_time_without_a_reason_is_inconclusive() {
     );
     lab.behave("2", Behavior::Good);
     lab.run_until(400, |lab| lab.stable() == lab.hash("2"));
+}
+
+/// Nothing was counted, so nothing is void.
+#[test]
+fn a_first_step_that_is_not_ready_in_time_stays_inconclusive() {
+    let mut lab = Lab::at_rest(2);
+    lab.behave("2", Behavior::NeverReady);
+    lab.ask_for("2");
+    lab.run_until_state(RolloutState::Inconclusive);
+    let id = lab.rollout().id;
+    lab.run(100);
+    assert_eq!(lab.state(), Some(RolloutState::Inconclusive));
+    assert_eq!(lab.rollout().id, id);
+    assert!(!lab.emitted("RolloutRestarted"));
 }
 
 #[test]

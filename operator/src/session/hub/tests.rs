@@ -479,10 +479,10 @@ fn health_of_another_rollouts_candidate_says_nothing() {
 fn a_leader_has_heard_enough_when_reports_came() {
     let (hub, _inbox) = granted();
     let wave = ["uid-1".to_owned()];
-    assert!(!hub.heard_enough(&key(), &wave));
+    assert!(!hub.heard_enough(&key(), &wave, &[]));
     report(&hub, vec![epoch(7, 5, 4)]);
-    assert!(hub.heard_enough(&key(), &wave));
-    assert!(!hub.heard_enough(&key(), &["uid-1".to_owned(), "uid-2".to_owned()]));
+    assert!(hub.heard_enough(&key(), &wave, &[]));
+    assert!(!hub.heard_enough(&key(), &["uid-1".to_owned(), "uid-2".to_owned()], &[]));
 }
 
 #[test]
@@ -492,4 +492,30 @@ fn a_router_that_does_not_read_loses_its_stream() {
         hub.publish(&key(), routes(RouteKind::Grant, sequence));
     }
     assert!(!hub.view(&key(), ROLLOUT).routers["uid-1"].stream);
+}
+
+/// A route names its candidate by address and key, which only the candidate's own router tells.
+#[test]
+fn a_leader_waits_for_the_candidates_to_check_in_and_asks_them_to_do_so_often() {
+    let (hub, _inbox) = granted();
+    report(&hub, vec![epoch(1, 1, 0)]);
+    let (wave, candidates) = (["uid-1".to_owned()], ["uid-c".to_owned()]);
+    assert!(!hub.heard_enough(&key(), &wave, &candidates));
+    for number in 0..1_000 {
+        hub.check_in(&key(), &pod(), hello(&format!("other-{number}"), "a"));
+    }
+    let candidate = PodIdentity {
+        role: Role::Candidate,
+        ..pod()
+    };
+    let seconds = |pod: &PodIdentity, uid: &str| {
+        let reply = hub.check_in(&key(), pod, hello(uid, "a")).reply.unwrap();
+        let v1::check_in_reply::Reply::Welcome(welcome) = reply else {
+            panic!("{reply:?}")
+        };
+        welcome.next_check_in_seconds
+    };
+    assert_eq!(seconds(&candidate, "uid-c"), CHECK_IN_SECONDS_MIN);
+    assert!(seconds(&pod(), "other-1") > CHECK_IN_SECONDS_MIN);
+    assert!(hub.heard_enough(&key(), &wave, &candidates));
 }

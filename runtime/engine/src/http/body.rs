@@ -44,7 +44,7 @@ pub async fn read(request: Request) -> Result<Bytes, ApiError> {
 pub fn parse_json<T: DeserializeOwned>(body: &[u8], example: &str) -> Result<T, ApiError> {
     let invalid = |problem: &str| {
         ApiError::Invalid(format!(
-            "the body is not what is expected ({problem}); send {example}"
+            "the body is not the JSON that is expected ({problem}); send {example}"
         ))
     };
     // Serde would also take an array of the fields' values, in an order that nobody promised.

@@ -112,15 +112,22 @@ impl App {
 
     /// Whether requests can be expected to succeed: loaded, and the model not stuck in one run.
     pub fn is_ready(&self) -> Result<(), ApiError> {
-        let run = self.loaded()?.progress.current_run();
-        if run > self.max_request {
-            Err(ApiError::Stuck {
-                seconds: run.as_secs(),
-            })
-        } else {
-            Ok(())
-        }
+        not_stuck(self.loaded()?.progress.current_run(), self.max_request)
     }
+
+    /// No run hangs for twice as long as a request may take; a model that is still being loaded is alive.
+    pub fn is_alive(&self) -> Result<(), ApiError> {
+        let run = self.loaded().map(|loaded| loaded.progress.current_run());
+        not_stuck(run.unwrap_or_default(), self.max_request * 2)
+    }
+}
+
+fn not_stuck(run: Duration, limit: Duration) -> Result<(), ApiError> {
+    if run <= limit {
+        return Ok(());
+    }
+    let seconds = run.as_secs();
+    Err(ApiError::Stuck { seconds })
 }
 
 /// All endpoints of the engine.

@@ -13,10 +13,15 @@ use super::{ApiError, App};
 pub fn routes() -> Router<Arc<App>> {
     let only_get = || async { ApiError::Method { allowed: "GET" } };
     Router::new()
-        // Answers as long as the event loop turns: a model that fails must not be restarted for it.
-        .route("/healthz", get(async || "ok\n").fallback(only_get))
+        .route("/healthz", get(healthz).fallback(only_get))
         .route("/readyz", get(readyz).fallback(only_get))
         .route("/metrics", get(metrics).fallback(only_get))
+}
+
+/// Answers as long as the event loop turns: a model that fails must not be restarted for it. Only a run that hangs is, after
+/// its readiness has been gone for as long as a request may take.
+async fn healthz(State(app): State<Arc<App>>) -> Result<&'static str, ApiError> {
+    app.is_alive().map(|()| "ok\n")
 }
 
 async fn readyz(State(app): State<Arc<App>>) -> Result<&'static str, ApiError> {

@@ -1,10 +1,11 @@
 //! What happens to a request: decide, ask an arm, fall back to the other, stream.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::HeaderValue;
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 use smallfleet_runtime_core::Arm;
 use tokio::time::{Instant, timeout_at};
@@ -29,6 +30,7 @@ pub struct Front {
     own: OwnEngine,
     metrics: Arc<Metrics>,
     node: HeaderValue,
+    draining: Arc<AtomicBool>,
     bodies: BodyBudget,
 }
 
@@ -88,19 +90,22 @@ struct Asked {
 }
 
 impl Front {
-    /// `node` is told in every answer.
+    /// `node` is told in every answer. While `draining`, every answer asks its client for another connection: one that is idle
+    /// when the process ends may be closed just as a request is written to it.
     #[must_use]
     pub fn new(
         plane: Arc<Plane>,
         own: OwnEngine,
         metrics: Arc<Metrics>,
         node: HeaderValue,
+        draining: Arc<AtomicBool>,
     ) -> Self {
         Self {
             plane,
             own,
             metrics,
             node,
+            draining,
             bodies: BodyBudget::default(),
         }
     }
@@ -167,7 +172,12 @@ impl Front {
 
     async fn stable_first(&self, asked: &Asked, unit: Option<Unit>) -> Response<AnswerBody> {
         let failed = match self.ask_stable(asked).await {
-            Ok(reply) => return self.deliver(asked, Arm::Stable, reply, unit, false),
+            Ok(reply) => {
+                // Equal paths: what is given up as too slow at the candidate counts as too slow here, though it is delivered.
+                let in_time = Instant::now() <= asked.since + self.plane.limits().rescue();
+                let unit = unit.filter(|_| in_time);
+                return self.deliver(asked, Arm::Stable, reply, unit, false);
+            }
             Err(failed) => failed,
         };
         // Stable's unit ends badly here, whoever answers it.
@@ -281,6 +291,11 @@ impl Front {
             .response(protocol)
             .map(|body| AnswerBody::Whole(Full::new(body)));
         self.sign(&mut response, arm, fallback);
+        if refusal == Refusal::NoEngine {
+            // The Service names the other nodes' pods by now or soon: over a kept connection the client would come back here.
+            let headers = response.headers_mut();
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         response
     }
 
@@ -288,6 +303,9 @@ impl Front {
         let headers = response.headers_mut();
         headers.insert(headers::ARM, HeaderValue::from_static(arm.name()));
         headers.insert(headers::NODE, self.node.clone());
+        if self.draining.load(Ordering::Relaxed) {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         if fallback {
             headers.insert(headers::FALLBACK, HeaderValue::from_static("true"));
         }

@@ -1,9 +1,8 @@
 //! `make demo`: the main job from nothing to a refused revision, told as a story with the real objects and commands.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use smallfleet_crds::status::{Refused, RolloutState};
 use smallfleet_e2e::app::{self, App};
 use smallfleet_e2e::fleet::{self, Fleet};
@@ -51,6 +50,7 @@ fn apply(lab: &Lab, image: &str) -> Result<()> {
         steps: &[("1", 20), ("100%", 30)],
         env: &[],
         memory: "512Mi",
+        node: None,
     };
     println!("  intent.yaml:");
     manifest
@@ -81,23 +81,18 @@ async fn serve(story: &mut Story, lab: &Lab, fleet: &Fleet) -> Result<App> {
         fleet: fleet.clone(),
         image: lab.image("load").to_owned(),
         requests: lab.image("requests").to_owned(),
+        address: None,
         rate: RATE,
     };
     application.start(&lab.shell, NODES).await?;
-    tokio::time::sleep(Duration::from_secs(8)).await;
-    for (node, records) in application.records().await? {
-        let mut answered: BTreeMap<&str, usize> = BTreeMap::new();
-        records
-            .iter()
-            .for_each(|record| *answered.entry(&record.node).or_default() += 1);
+    let answered = application
+        .answered_by_own_node(Duration::from_secs(8))
+        .await?;
+    for (node, by) in app::answered_by(&answered) {
+        let requests: usize = by.values().sum();
         story.say(format!(
-            "asked on {node}: {} requests, answered by {answered:?}",
-            records.len()
+            "asked on {node}: {requests} requests, answered by {by:?}"
         ));
-        ensure!(
-            answered.keys().all(|by| *by == node),
-            "a request of {node} was answered by another node"
-        );
     }
     Ok(application)
 }
@@ -137,7 +132,7 @@ async fn roll_back(story: &mut Story, lab: &Lab, fleet: &Fleet, application: &Ap
         refused.objective,
         refused.effect
     );
-    let decision = fleet.event_milliseconds(MODEL, "Refused").await?;
+    let decision = decided_milliseconds(&refused)?;
     tokio::time::sleep(Duration::from_secs(3)).await;
     let records = application.all_records().await?;
     let records = &records[before..];
@@ -149,6 +144,12 @@ async fn roll_back(story: &mut Story, lab: &Lab, fleet: &Fleet, application: &Ap
             "kubectl smallfleet explain {MODEL} -n {NAMESPACE}"
         ))
         .map(drop)
+}
+
+/// When the operator decided, before it told anyone: milliseconds since the Unix epoch.
+fn decided_milliseconds(refused: &Refused) -> Result<u64> {
+    let at = refused.at.as_ref().context("a refusal has a time")?;
+    u64::try_from(at.0.as_millisecond()).context("a refusal from before 1970")
 }
 
 async fn wait_refused(fleet: &Fleet) -> Result<Refused> {
@@ -184,32 +185,28 @@ fn show_arms(story: &Story, records: &[Record]) {
 
 fn show_times(story: &Story, records: &[Record], decision: u64) {
     let candidates = || records.iter().filter(|record| record.arm == "candidate");
-    let first = candidates()
-        .map(|record| record.sent_milliseconds)
-        .min()
-        .unwrap_or(decision);
+    let sent = || candidates().map(|record| record.sent_milliseconds);
+    let first = sent().min().unwrap_or(decision);
+    let last = sent().max().unwrap_or(decision);
     let seen = records
         .iter()
         .filter(|record| (first..decision).contains(&record.done_milliseconds()))
         .count();
-    let last = candidates()
-        .map(|record| record.sent_milliseconds)
-        .max()
-        .unwrap_or(decision);
     story.figure("detection, requests since the first canary answer", seen);
     story.figure(
         "detection, seconds",
-        format!("{:.1}", seconds(decision.saturating_sub(first))),
+        format!("{:.1}", seconds_between(first, decision)),
     );
     story.figure(
         "decision to the last candidate request, seconds",
-        format!("{:.3}", seconds(last.saturating_sub(decision))),
+        format!("{:.3}", seconds_between(decision, last)),
     );
 }
 
+/// Negative where the second time is the earlier one.
 #[allow(clippy::cast_precision_loss)]
-fn seconds(milliseconds: u64) -> f64 {
-    milliseconds as f64 / 1000.0
+fn seconds_between(from_milliseconds: u64, to_milliseconds: u64) -> f64 {
+    (to_milliseconds as f64 - from_milliseconds as f64) / 1000.0
 }
 
 async fn refuse(story: &mut Story, lab: &Lab, fleet: &Fleet, application: &App) -> Result<()> {

@@ -31,8 +31,12 @@ pub enum Behavior {
     Slow,
     /// Its engine fails with this reason, and is restarted by the kubelet.
     Fails(&'static str),
+    /// Its engine ends at once and says nothing, again and again.
+    Crashes,
     /// Its image is waited for with this message.
     NoImage(&'static str),
+    /// The kubelet cannot make its containers, for this reason.
+    NotCreated(&'static str),
     NeverReady,
     /// Wrong on the labelled set.
     Wrong,
@@ -48,6 +52,8 @@ pub struct Hub {
     key: String,
     key_since: u64,
     numbers_since: u64,
+    unserved_since: Option<u64>,
+    refused_pods: BTreeMap<String, u64>,
     exposed: u64,
 }
 
@@ -65,6 +71,9 @@ pub struct Lab {
     pub nodes: Vec<NodeView>,
     pub foreign_candidates: BTreeSet<String>,
     pub foreign_service: bool,
+    pub stranger: Option<String>,
+    /// The API server creates no pod here.
+    pub quota_exceeded: bool,
     pub routers: BTreeMap<String, Router>,
     pub closed: Vec<ClosedEpoch>,
     pub behaviors: BTreeMap<String, Behavior>,
@@ -124,6 +133,8 @@ impl Lab {
             nodes: (0..nodes).map(node).collect(),
             foreign_candidates: BTreeSet::new(),
             foreign_service: false,
+            stranger: None,
+            quota_exceeded: false,
             routers: BTreeMap::new(),
             closed: Vec::new(),
             behaviors: BTreeMap::new(),

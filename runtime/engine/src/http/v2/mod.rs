@@ -67,11 +67,20 @@ fn check_name(app: &App, path: NamedPath) -> Result<(), ApiError> {
                 .as_ref()
                 .is_none_or(|version| *version == app.revision)
     };
-    if path.is_ok_and(|Path(named)| fits(&named)) {
-        return Ok(());
-    }
+    let asked = match path {
+        Ok(Path(named)) if fits(&named) => return Ok(()),
+        Ok(Path(Named {
+            name,
+            version: None,
+        })) => name,
+        Ok(Path(Named {
+            name,
+            version: Some(version),
+        })) => format!("{name} in version {version}"),
+        Err(_) => "of that name".to_owned(),
+    };
     Err(ApiError::NotFound(format!(
-        "there is no such model here; this engine serves {} in version {}",
+        "there is no model {asked} here; this engine serves {} in version {}",
         app.model_name, app.revision
     )))
 }

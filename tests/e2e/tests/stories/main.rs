@@ -1,8 +1,8 @@
 //! The end-to-end suite: every story runs on the local cluster, in a namespace of its own, against the installed chart.
 //!
-//! `make test` brings the cluster up, runs this with one thread, and takes the cluster down.
+//! `make e2e` (part of `make test`) brings the cluster up, runs this with one thread, and takes the cluster down.
 
 mod bad_input;
 mod common;
 mod faults;
-mod stories;
+mod main_job;

@@ -3,8 +3,9 @@
 use std::fs;
 
 use anyhow::{Context, Result, ensure};
+use smallfleet_cluster::Component;
 use smallfleet_crds::status::{RolloutState, SmallModelStatus};
-use smallfleet_e2e::fleet;
+use smallfleet_e2e::{app, fleet};
 
 use crate::common::{World, assert_none_failed, lab};
 
@@ -123,7 +124,9 @@ async fn a_digest_that_does_not_exist_is_named_at_once() -> Result<()> {
 
 #[tokio::test]
 async fn a_candidate_for_which_there_is_no_room_waits_and_says_so() -> Result<()> {
-    let world = World::new("e2e-room").await?;
+    let mut world = World::new("e2e-room").await?;
+    // On one node: each node that it does not fit on is given a minute.
+    world.node = Some("node-1");
     world.install("good").await?;
     let huge = world
         .yaml("better", &[])
@@ -209,5 +212,59 @@ async fn bad_requests_get_a_clear_answer() -> Result<()> {
         r#"{"text": "The striker scored twice in the cup final."}"#,
     )?;
     ensure!(good.ends_with("200"), "{good}");
+    world.end()
+}
+
+#[tokio::test]
+async fn a_registry_that_is_down_is_waited_for() -> Result<()> {
+    let world = World::new("e2e-registry").await?;
+    let first = world.install("good").await?;
+    let application = world.load().await?;
+    let unseen = world.lab.push_unseen("better")?;
+    let machines = world.lab.machines()?;
+    machines.stop(Component::Registry)?;
+    let told = told_of_the_registry(&world, &unseen).await;
+    machines.start(Component::Registry)?;
+    ensure!(told?.stable == first.stable, "the candidate became stable");
+    world.wait_counting().await?;
+    assert_none_failed(&application).await?;
+    world.end()
+}
+
+async fn told_of_the_registry(world: &World, image: &str) -> Result<SmallModelStatus> {
+    let known = world.lab.image("better");
+    world.apply_yaml(&world.yaml("better", &[]).replace(known, image))?;
+    let blocked = |status: &SmallModelStatus| {
+        let rollout = status.rollout.as_ref();
+        let blocked = rollout.and_then(|rollout| rollout.blocked.as_ref());
+        blocked.is_some_and(|blocked| blocked.reason == "ImagePull")
+    };
+    world.wait("blocked by the registry", blocked).await
+}
+
+/// More requests at once than one pod works on and queues: each gets an answer, the surplus is told to come back.
+#[tokio::test]
+async fn too_many_requests_are_told_to_come_back() -> Result<()> {
+    let world = World::new("e2e-many").await?;
+    world.install("good").await?;
+    let pod = world
+        .kubectl("get pods -l smallfleet.dev/front=intent -o jsonpath={.items[0].status.podIP}")?;
+    let text = "The striker scored twice in the cup final. ".repeat(20);
+    let answers = app::at_once(&format!("http://{pod}:8080/v1/classify"), &text, 400).await?;
+    let good = answers.iter().filter(|answer| answer.status == 200).count();
+    let busy: Vec<_> = answers
+        .iter()
+        .filter(|answer| answer.status == 429)
+        .collect();
+    ensure!(
+        good > 0 && !busy.is_empty() && good + busy.len() == answers.len(),
+        "{good} good and {} busy of {}",
+        busy.len(),
+        answers.len()
+    );
+    ensure!(
+        busy.iter().all(|answer| answer.retry_after.is_some()),
+        "a 429 without Retry-After"
+    );
     world.end()
 }

@@ -29,7 +29,8 @@ pub fn lab() -> Result<&'static Lab> {
     made.as_ref().map_err(|error| anyhow::anyhow!("{error}"))
 }
 
-/// One model in a namespace of its own; removed by [`World::end`].
+/// One model in a namespace of its own, which goes with it: a story that fails must not hold a candidate's place on a node, nor
+/// keep up its load.
 pub struct World {
     pub lab: &'static Lab,
     pub fleet: Fleet,
@@ -38,6 +39,8 @@ pub struct World {
     pub steps: &'static [(&'static str, u32)],
     /// Requests a second from each node.
     pub rate: f64,
+    /// The only node that serves; all of them where it is `None`.
+    pub node: Option<&'static str>,
 }
 
 impl World {
@@ -50,6 +53,7 @@ impl World {
             dataset: "",
             steps: &[("1", 5), ("100%", 10)],
             rate: 20.0,
+            node: None,
         })
     }
 
@@ -62,6 +66,7 @@ impl World {
             steps: self.steps,
             env,
             memory: "384Mi",
+            node: self.node,
         };
         manifest.yaml()
     }
@@ -77,10 +82,11 @@ impl World {
             .map(drop)
     }
 
+    /// The namespace comes last: kubectl takes no flag before the name of a plugin.
     pub fn kubectl(&self, arguments: &str) -> Result<String> {
         self.lab
             .shell
-            .run(&format!("kubectl -n {} {arguments}", self.fleet.namespace))
+            .run(&format!("kubectl {arguments} -n {}", self.fleet.namespace))
     }
 
     pub async fn wait(
@@ -96,7 +102,7 @@ impl World {
         self.apply(image)?;
         let status = self.wait("ready", fleet::ready).await?;
         ensure!(
-            status.nodes.ready as usize == NODES,
+            status.nodes.ready as usize == self.node.map_or(NODES, |_| 1),
             "{} nodes are ready",
             status.nodes.ready
         );
@@ -110,6 +116,7 @@ impl World {
             fleet: self.fleet.clone(),
             image: self.lab.image("load").to_owned(),
             requests: self.lab.image("requests").to_owned(),
+            address: None,
             rate: self.rate,
         };
         application.start(&self.lab.shell, NODES).await?;
@@ -118,15 +125,18 @@ impl World {
 
     /// Waits until the canary's evidence is being counted.
     pub async fn wait_counting(&self) -> Result<SmallModelStatus> {
+        self.wait_counted(1).await
+    }
+
+    /// Waits until some objective has counted this many of the canary's units.
+    pub async fn wait_counted(&self, units: u64) -> Result<SmallModelStatus> {
         self.wait("counting evidence", |status| {
-            let counted = status
+            let mut counted = status
                 .analysis
                 .iter()
                 .flat_map(|analysis| &analysis.objectives);
             fleet::state(status) == Some(RolloutState::Analyzing)
-                && counted
-                    .into_iter()
-                    .any(|objective| objective.units.candidate > 0)
+                && counted.any(|objective| objective.units.candidate >= units)
         })
         .await
     }
@@ -157,11 +167,15 @@ impl World {
 
     /// Ends the story: the namespace goes, with everything in it.
     pub fn end(self) -> Result<()> {
-        let line = format!(
-            "kubectl delete namespace {} --timeout=120s",
-            self.fleet.namespace
-        );
-        self.lab.shell.run(&line).map(drop)
+        self.lab.delete_namespace(&self.fleet.namespace)
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if let Err(error) = self.lab.delete_namespace(&self.fleet.namespace) {
+            println!("the namespace of a story is left: {error:#}");
+        }
     }
 }
 
