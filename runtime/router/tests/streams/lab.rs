@@ -64,6 +64,7 @@ impl Lab {
             own,
             Arc::new(Metrics::new().unwrap()),
             HeaderValue::from_static("node"),
+            Arc::default(),
         );
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -153,30 +153,9 @@ fn cache_names(layer: usize) -> impl Iterator<Item = CacheName> {
 /// Reads the sizes and checks that nothing else is asked for or missing.
 fn dimensions(session: &Session) -> Result<Dimensions, String> {
     let (inputs, outputs) = (session.inputs(), session.outputs());
-    for name in [onnx::INPUT_IDS, LOGITS_WANTED] {
-        expect(inputs, name, TensorElementType::Int64)?;
-    }
-    for name in [SEQUENCE_LENGTH, TOTAL_LENGTH] {
-        expect(inputs, name, TensorElementType::Int32)?;
-    }
-    let layers = inputs.len().saturating_sub(4) / 2;
-    if layers == 0 || inputs.len() != 4 + 2 * layers {
-        return Err(format!(
-            "it has {} inputs; it must have {}, {LOGITS_WANTED}, {SEQUENCE_LENGTH}, {TOTAL_LENGTH} and two past_key_values a layer",
-            inputs.len(),
-            onnx::INPUT_IDS
-        ));
-    }
+    let layers = layers(inputs)?;
     let [_, _, vocabulary] = fixed(expect(outputs, onnx::LOGITS, TensorElementType::Float32)?)?;
-    let mut cache = None;
-    for name in (0..layers).flat_map(cache_names) {
-        let past: [usize; 4] = fixed(expect(inputs, &name.past, TensorElementType::Float32)?)?;
-        let present = fixed(expect(outputs, &name.present, TensorElementType::Float32)?)?;
-        if past != present || *cache.get_or_insert(past) != past {
-            return Err(format!("{} has another shape than the others", name.past));
-        }
-    }
-    let [_, heads, _, head_size] = cache.unwrap_or_default();
+    let [_, heads, _, head_size] = cache_shape(inputs, outputs, layers)?;
     if heads == 0 || head_size == 0 || vocabulary == 0 {
         return Err("heads, their size and the vocabulary must be fixed numbers".into());
     }
@@ -186,6 +165,38 @@ fn dimensions(session: &Session) -> Result<Dimensions, String> {
         head_size,
         vocabulary,
     })
+}
+
+/// Layers whose caches the graph takes, beside the four inputs that every decoder has.
+fn layers(inputs: &[Outlet]) -> Result<usize, String> {
+    for name in [onnx::INPUT_IDS, LOGITS_WANTED] {
+        expect(inputs, name, TensorElementType::Int64)?;
+    }
+    for name in [SEQUENCE_LENGTH, TOTAL_LENGTH] {
+        expect(inputs, name, TensorElementType::Int32)?;
+    }
+    let layers = inputs.len().saturating_sub(4) / 2;
+    if layers > 0 && inputs.len() == 4 + 2 * layers {
+        return Ok(layers);
+    }
+    Err(format!(
+        "it has {} inputs; it must have {}, {LOGITS_WANTED}, {SEQUENCE_LENGTH}, {TOTAL_LENGTH} and two past_key_values a layer",
+        inputs.len(),
+        onnx::INPUT_IDS
+    ))
+}
+
+/// The shape that past and present of all layers have.
+fn cache_shape(inputs: &[Outlet], outputs: &[Outlet], layers: usize) -> Result<[usize; 4], String> {
+    let mut shape = None;
+    for name in (0..layers).flat_map(cache_names) {
+        let past: [usize; 4] = fixed(expect(inputs, &name.past, TensorElementType::Float32)?)?;
+        let present = fixed(expect(outputs, &name.present, TensorElementType::Float32)?)?;
+        if past != present || *shape.get_or_insert(past) != past {
+            return Err(format!("{} has another shape than the others", name.past));
+        }
+    }
+    Ok(shape.unwrap_or_default())
 }
 
 fn expect<'a>(
