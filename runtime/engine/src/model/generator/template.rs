@@ -71,10 +71,6 @@ impl ChatTemplate {
 }
 
 /// What templates call to refuse messages, such as roles that do not alternate.
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "a function of a template takes its arguments by value"
-)]
 fn raise(message: String) -> Result<String, minijinja::Error> {
     Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
 }

@@ -60,7 +60,7 @@ impl Vocabulary {
     }
 }
 
-fn wrong(error: tokenizers::Error) -> ModelError {
+fn wrong(error: impl std::fmt::Display) -> ModelError {
     ModelError::Tokenizer(error.to_string())
 }
 
