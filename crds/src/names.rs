@@ -70,6 +70,7 @@ pub mod condition {
     pub const STALLED: &str = "Stalled";
     /// Only while true: the rollout raises nothing; the reason says what it waits for.
     pub const PAUSED: &str = "Paused";
+    pub const EVIDENCE_LIMITED: &str = "EvidenceLimited";
 }
 
 /// Response headers that state facts about an answer.

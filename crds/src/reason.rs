@@ -62,6 +62,8 @@ reasons! {
         NODE_EXCLUDED = "NodeExcluded",
         IMAGE_PULL = "ImagePull",
         POD_REFUSED = "PodRefused",
+        CANDIDATE_NOT_READY = "CandidateNotReady",
+        CANDIDATE_UNREACHABLE = "CandidateUnreachable",
         UNSCHEDULABLE = "Unschedulable",
         DISRUPTED = "Disrupted",
         CONTAINER_NOT_CREATED = "ContainerNotCreated",

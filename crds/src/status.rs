@@ -11,7 +11,7 @@ pub struct SmallModelStatus {
     /// Generation of spec that this status speaks of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Accepted, Available, Ready; Reconciling, Stalled and Paused only while true.
+    /// Accepted, Available, Ready; Reconciling, Stalled, Paused and EvidenceLimited only while true.
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
     /// One word for people.
@@ -161,6 +161,9 @@ pub struct RolloutStatus {
     /// Why it is rolled back or reverted, from the moment that this is decided.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refusal: Option<Refused>,
+    /// The bound in words, where the evidence sufficed for no more: condition EvidenceLimited.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub evidence_limited: String,
     /// How a pass of the gate came about, for people.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub gate: String,
@@ -254,6 +257,9 @@ pub struct ObjectiveStatus {
     pub threshold: String,
     /// Evidence that the candidate is better than its margin.
     pub log_p: String,
+    /// What it is the smaller of, where there are two margins: `typical 4.10, tail 1.20 of 3.00`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub margins: String,
     /// The bound in words.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub effect: String,
@@ -300,6 +306,9 @@ pub struct LastRollout {
     pub id: String,
     /// `Promoted`, `RolledBack`, `Superseded` or `Cancelled`.
     pub outcome: String,
+    /// Of a promotion with limited evidence: the bound in words.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub evidence_limited: String,
     /// In words, with figures.
     pub summary: String,
 }

@@ -3,8 +3,6 @@
 //! Every write is guarded: creations have fixed names and never adopt what is there, changes and deletions carry the uid, status
 //! and evidence carry the resourceVersion that the plan started from.
 
-use std::time::Instant;
-
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
@@ -22,6 +20,7 @@ use smallfleet_core::world::{Slot, World};
 use smallfleet_crds::SmallModel;
 use smallfleet_crds::names::{FIELD_MANAGER, LABEL_MODEL, LABEL_VERDICT};
 use smallfleet_crds::status::SmallModelStatus;
+use tokio::time::Instant;
 
 use crate::caches::controller_uid;
 use crate::error::{Class, Error, is_conflict, is_not_found};

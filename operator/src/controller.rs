@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::StreamExt;
 use kube::runtime::Controller;
@@ -13,6 +13,7 @@ use kube::{Api, Client, ResourceExt};
 use smallfleet_core::{plan, routes};
 use smallfleet_crds::SmallModel;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
@@ -154,6 +155,9 @@ async fn once(
     };
     context.hub.publish(key, routes(&world));
     context.metrics.observed(key, &world);
+    if let Some(took) = context.hub.cut_took(key) {
+        context.metrics.cut(key, took);
+    }
     let plan = plan(&world);
     let (requeue, acted) = (plan.requeue, !plan.actions.is_empty());
     context.applier.apply(key, &world, plan, memory).await?;

@@ -221,7 +221,7 @@ impl Metrics {
         }
     }
 
-    /// Every router of a cut acknowledged it.
+    /// Every router of a cut acknowledged it, or its lease is over.
     pub fn cut(&self, (namespace, name): &ModelKey, took: Duration) {
         self.cut_seconds
             .with_label_values(&[namespace.as_str(), name.as_str()])

@@ -9,7 +9,7 @@ mod objects;
 mod pods;
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Service};
@@ -19,8 +19,9 @@ use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use smallfleet_core::health;
 use smallfleet_core::render::name;
-use smallfleet_core::world::{Clock, Defaults, Leader, PodView, Role, Slot, World};
+use smallfleet_core::world::{Clock, Defaults, EvidenceView, Leader, PodView, Role, Slot, World};
 use smallfleet_crds::SmallModel;
+use tokio::time::Instant;
 
 use crate::caches::{Caches, controller_uid, role_of};
 use crate::error::Error;
@@ -42,6 +43,8 @@ pub struct Observer {
     pub caches: Caches,
     pub hub: Hub,
     pub defaults: Defaults,
+    /// Fresh random bits at every call.
+    pub random: fn() -> u128,
     /// Leader epoch, and since when.
     pub epoch: u64,
     pub since: Instant,
@@ -71,6 +74,21 @@ impl Observer {
             return Ok(None);
         };
         let rollout = rollout_id(&model);
+        let evidence = self
+            .slot(
+                &self.caches.config_maps,
+                key,
+                &name::evidence(&key.1),
+                &model,
+                objects::evidence,
+            )
+            .await?;
+        if let Slot::Ours(EvidenceView {
+            store: Some(store), ..
+        }) = &evidence
+        {
+            self.hub.read_store(key, store);
+        }
         let mut world = World {
             revisions: objects::revisions(&Caches::of_model(&self.caches.revisions, key), &model),
             daemon_set: self
@@ -100,15 +118,7 @@ impl Observer {
                     objects::applied::<ConfigMap>,
                 )
                 .await?,
-            evidence: self
-                .slot(
-                    &self.caches.config_maps,
-                    key,
-                    &name::evidence(&key.1),
-                    &model,
-                    objects::evidence,
-                )
-                .await?,
+            evidence,
             pods: Vec::new(),
             nodes: self
                 .caches
@@ -129,16 +139,17 @@ impl Observer {
                 now: Timestamp::now(),
                 in_state: memory.in_state(&model),
                 nothing_serves_for: Duration::ZERO,
+                candidate_missing_for: Duration::ZERO,
                 since_numbers: memory.since_numbers(),
             },
-            random: rand::random(),
+            random: (self.random)(),
             defaults: self.defaults.clone(),
             model,
         };
         world.pods = pods::views(&self.caches, key, &world, memory);
         self.hub
             .retain(key, &world.pods.iter().map(|pod| pod.uid.clone()).collect());
-        world.clock.nothing_serves_for = memory.nothing_serves_for(health(&world));
+        memory.time(health(&world), &mut world.clock);
         world.leader.resuming = self.resuming(key, &world, memory);
         Ok(Some(world))
     }

@@ -16,6 +16,8 @@ pub const UNSCHEDULABLE_PATIENCE: Duration = Duration::from_secs(60);
 pub const ENDED_POD_AGE: Duration = Duration::from_secs(10);
 /// A pod that the API server refused is tried again after this long.
 pub const REFUSED_POD_RETRY: Duration = Duration::from_secs(30);
+/// A candidate with traffic that does not answer for this long is shown.
+pub const CANDIDATE_MISSING_PATIENCE: Duration = Duration::from_secs(10);
 /// No Ready stable pod anywhere for this long: there is nothing left to protect.
 pub const NOTHING_SERVES_PATIENCE: Duration = Duration::from_secs(60);
 

@@ -138,6 +138,13 @@ impl Draft {
         self.first.push(action);
     }
 
+    /// The evidence to be stored: one write a plan, the last says most.
+    pub fn save_evidence(&mut self, action: Action) {
+        self.first
+            .retain(|before| !matches!(before, Action::SaveEvidence { .. }));
+        self.first(action);
+    }
+
     /// After status is written: only what the *persisted* status allows already.
     pub fn act(&mut self, action: Action) {
         self.act.push(action);

@@ -35,6 +35,7 @@ pub(crate) fn of_wave(cx: &Cx<'_>, draft: &mut Draft) -> Option<Finding> {
             }
         }
         restarted_router(cx, site, draft);
+        fails_alone(cx, site, draft);
     }
     judge(draft.rollout())
 }
@@ -149,8 +150,11 @@ fn faulty_nodes(rollout: &RolloutStatus) -> BTreeSet<&str> {
 pub(crate) fn judge(rollout: &RolloutStatus) -> Option<Finding> {
     let nodes = faulty_nodes(rollout);
     let only_node = rollout.wave.len() <= 1;
-    let often = |node: &&&str| times_on(rollout, node) >= FAULTS_ON_ONLY_NODE;
-    if nodes.len() >= FAULTY_NODES || (only_node && nodes.iter().any(|node| often(&node))) {
+    let often = |node: &&str| {
+        let left = rollout.excluded.iter().any(|left| left.node == **node);
+        !left && times_on(rollout, node) >= FAULTS_ON_ONLY_NODE
+    };
+    if nodes.len() >= FAULTY_NODES || (only_node && nodes.iter().any(often)) {
         return Some(candidates(rollout));
     }
     restarts(rollout)
@@ -170,6 +174,16 @@ fn candidates(rollout: &RolloutStatus) -> Finding {
     Finding::Candidate {
         reason: reason::CANDIDATE_FAULT.to_owned(),
         effect: format!("{reason} on {nodes}, where the stable revision is healthy; last: {last}"),
+    }
+}
+
+/// A candidate that fails again and again on one node of several: the next node shows whose fault it is.
+fn fails_alone(cx: &Cx<'_>, site: &Site<'_>, draft: &mut Draft) {
+    let node = &site.node.name;
+    let rollout = draft.rollout();
+    let one_of_several = rollout.wave.len() > 1 && faulty_nodes(rollout).len() < FAULTY_NODES;
+    if one_of_several && times_on(rollout, node) >= FAULTS_ON_ONLY_NODE {
+        wave::exclude(cx, node, reason::CANDIDATE_FAULT, draft);
     }
 }
 

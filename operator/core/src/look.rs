@@ -56,7 +56,7 @@ pub(crate) fn stored(cx: &Cx<'_>) -> EvidenceStore {
 }
 
 pub(crate) fn save(cx: &Cx<'_>, store: EvidenceStore, draft: &mut Draft) {
-    draft.first(Action::SaveEvidence {
+    draft.save_evidence(Action::SaveEvidence {
         store: Box::new(store),
         resource_version: view(cx).map(|view| view.resource_version.clone()),
     });
@@ -246,6 +246,16 @@ impl Look {
             log_e: two_decimals(report.log_e),
             threshold: two_decimals(report.threshold),
             log_p: two_decimals(report.log_p),
+            margins: report
+                .log_p_parts
+                .map_or_else(String::new, |(typical, tail)| {
+                    format!(
+                        "typical {}, tail {} of {}",
+                        two_decimals(typical),
+                        two_decimals(tail),
+                        two_decimals(report.promote_threshold)
+                    )
+                }),
             effect: report.effect.clone(),
             eta_seconds: report.forecast.and_then(|forecast| eta(forecast.units)),
         }

@@ -13,6 +13,10 @@ use crate::settings;
 
 /// Freezes of one rollout; a load that moves more often is judged by the last of them.
 const FREEZES_MAX: usize = 20;
+/// Share of units above the p95 threshold that the burn-in of some hundred units is to have met, looked at once, over the first
+/// window: where it is .02 instead of .05 the tail needs 2.5 times the units. Freezing again is valid whenever it knows nothing of
+/// the units that are counted with it later.
+const FIRST_SHARE: std::ops::RangeInclusive<f64> = 0.035..=0.07;
 /// Factor by which a threshold moves where the counts do not say how far the load went.
 const STRIDE: u64 = 2;
 
@@ -20,9 +24,7 @@ const STRIDE: u64 = 2;
 pub(crate) fn freeze(cx: &Cx<'_>, look: &Look, draft: &mut Draft) {
     let next = match look.freezes.last() {
         None => from_burn_in(cx, look),
-        Some(last)
-            if look.window() == WindowCheck::Refreeze && look.freezes.len() < FREEZES_MAX =>
-        {
+        Some(last) if is_off(look, last) && look.freezes.len() < FREEZES_MAX => {
             let freeze = u16::try_from(look.freezes.len() - 1).unwrap_or(u16::MAX);
             Some(moved(last, freeze, &look.total.since(&look.store.window)))
         }
@@ -33,6 +35,24 @@ pub(crate) fn freeze(cx: &Cx<'_>, look: &Look, draft: &mut Draft) {
     };
     frozen.latency.push(next);
     draft.next_sequence();
+}
+
+/// The load has moved away from the thresholds; or the burn-in, which is short and of the first node, has missed it.
+fn is_off(look: &Look, last: &FrozenLatency) -> bool {
+    match look.window() {
+        WindowCheck::Refreeze => true,
+        WindowCheck::Fits(_)
+            if look.freezes.len() == 1 && look.store.window == Counts::default() =>
+        {
+            let (_, points) = shares(last, 0, &look.total);
+            let p95 = last.percentile_index(Percentile::P95);
+            let share = p95
+                .and_then(|index| points.get(index))
+                .map(|(_, share)| *share);
+            share.is_some_and(|share| !FIRST_SHARE.contains(&share))
+        }
+        WindowCheck::Fits(_) | WindowCheck::Filling => false,
+    }
 }
 
 fn from_burn_in(cx: &Cx<'_>, look: &Look) -> Option<FrozenThresholds> {

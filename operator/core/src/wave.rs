@@ -93,26 +93,28 @@ pub(crate) fn exclude(cx: &Cx<'_>, node: &str, reason: &str, draft: &mut Draft) 
     );
 }
 
-/// Sets what the rollout waits for; an event when that is new.
+/// Sets what the rollout waits for.
 pub(crate) fn block(blocked: Option<Blocked>, draft: &mut Draft) {
-    let before = draft
-        .rollout()
-        .blocked
-        .as_ref()
-        .map(|before| before.reason.clone());
-    if let Some(now) = blocked
-        .as_ref()
-        .filter(|now| before.as_deref() != Some(&now.reason))
-    {
-        draft.warn(
-            reason::ROLLOUT_BLOCKED,
-            format!(
-                "{}: {}; the rollout goes on by itself when that is gone",
-                now.reason, now.message
-            ),
-        );
-    }
     draft.rollout().blocked = blocked;
+}
+
+/// An event when the rollout waits for something that the persisted one did not wait for. Told once a plan, when all have spoken.
+pub(crate) fn announce_block(cx: &Cx<'_>, draft: &mut Draft) {
+    let waits = |rollout: &RolloutStatus| Some((rollout.id.clone(), rollout.blocked.clone()?));
+    let Some((id, now)) = draft.status.rollout.as_ref().and_then(waits) else {
+        return;
+    };
+    let before = cx.persisted.rollout.as_ref().and_then(waits);
+    if before.is_some_and(|(known, before)| known == id && before.reason == now.reason) {
+        return;
+    }
+    draft.warn(
+        reason::ROLLOUT_BLOCKED,
+        format!(
+            "{}: {}; the rollout goes on by itself when that is gone",
+            now.reason, now.message
+        ),
+    );
 }
 
 pub(crate) fn blocked(reason: &str, message: &str, nodes: Vec<String>) -> Blocked {

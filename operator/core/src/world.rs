@@ -299,6 +299,8 @@ pub struct Clock {
     pub in_state: Duration,
     /// For how long this leader has seen no Ready stable pod anywhere, see [`crate::health`]; zero while there is one.
     pub nothing_serves_for: Duration,
+    /// For how long this leader has seen a candidate with traffic that does not answer, see [`crate::health`].
+    pub candidate_missing_for: Duration,
     /// Since this leader last wrote numbers into status or the evidence store of this model.
     pub since_numbers: Duration,
 }

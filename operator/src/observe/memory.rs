@@ -1,14 +1,15 @@
 //! What this leader remembers of one model between two looks. Times are of its monotonic clock, and new with every leader.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use smallfleet_core::Health;
-use smallfleet_core::world::{RefusedPod, clock_key};
+use smallfleet_core::world::{Clock, RefusedPod, clock_key};
 use smallfleet_crds::SmallModel;
 use smallfleet_crds::names::LABEL_ROLLOUT;
+use tokio::time::Instant;
 
 use super::pods::node_of;
 use crate::reservations::Reservations;
@@ -27,6 +28,8 @@ pub struct Memory {
     key: Option<(String, Instant)>,
     /// Since when nothing serves.
     unserved: Option<Instant>,
+    /// Since when a candidate with traffic does not answer.
+    candidate_missing: Option<Instant>,
     /// Pods that the API server refused to create, by node.
     refused_pods: BTreeMap<String, Refusal>,
     /// When each pod was first seen, by uid.
@@ -109,8 +112,11 @@ impl Memory {
         }
     }
 
-    pub(super) fn nothing_serves_for(&mut self, health: Health) -> Duration {
-        lasting(&mut self.unserved, health.nothing_serves, Instant::now())
+    /// How long what is wrong has lasted.
+    pub(super) fn time(&mut self, health: Health, clock: &mut Clock) {
+        let (missing, now) = (health.candidate_is_missing, Instant::now());
+        clock.nothing_serves_for = lasting(&mut self.unserved, health.nothing_serves, now);
+        clock.candidate_missing_for = lasting(&mut self.candidate_missing, missing, now);
     }
 
     pub(super) fn since_numbers(&self) -> Duration {

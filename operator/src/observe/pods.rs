@@ -1,11 +1,12 @@
 //! Views of pods.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::ResourceExt;
 use smallfleet_core::world::{ContainerView, PodPhase, PodView, Slot, Terminated, World};
 use smallfleet_crds::names::{LABEL_REVISION, LABEL_ROLLOUT, container};
+use tokio::time::Instant;
 
 use super::Memory;
 use crate::caches::{Caches, controller_uid, role_of};

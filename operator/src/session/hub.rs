@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::Duration;
 
 use smallfleet_core::action::Routes;
 use smallfleet_core::evidence::EvidenceStore;
@@ -12,10 +12,11 @@ use smallfleet_protocol::timing::{
 };
 use smallfleet_protocol::v1;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::counts::Told;
 use super::exposure::Exposure;
-use super::router::{EpochState, OUTBOX, Outbox, Router};
+use super::router::{Book, EpochState, OUTBOX, Outbox, Router};
 use super::wire::{lowered, wire};
 use super::{ModelKey, PodIdentity};
 
@@ -52,15 +53,21 @@ struct Model {
     routers: BTreeMap<String, Router>,
     /// Epochs of routers that are gone.
     orphans: BTreeMap<u64, EpochState>,
+    /// Epochs of the rollout that are in the evidence store.
+    stored: BTreeSet<u64>,
     routes: Routes,
     /// What routers were last told to count.
     told: Option<Told>,
     cut: Vec<String>,
+    /// Since when routers are being told of a cut, until the last of them cannot route any more.
+    cutting: Option<Instant>,
+    /// How long the last cut took, until somebody asks.
+    cut_took: Option<Duration>,
     exposure: Exposure,
 }
 
 /// What a stream gets: its number and the messages for the router.
-pub(super) type Inbox = (u64, mpsc::Receiver<v1::OperatorMessage>);
+pub type Inbox = (u64, mpsc::Receiver<v1::OperatorMessage>);
 
 impl Hub {
     /// `wake` is told of every model that a router said something new about.
@@ -95,12 +102,25 @@ impl Hub {
         state.leader_address = leader_address;
     }
 
+    /// What the evidence store holds already, by this leader's hand or by one's before it: read before a view.
+    pub fn read_store(&self, key: &ModelKey, store: &EvidenceStore) {
+        let mut state = self.lock();
+        let model = state.models.entry(key.clone()).or_default();
+        model.stored = store.closed_ids.iter().copied().collect();
+    }
+
     /// What a plan sees; from now on `rollout` is the current one of this model.
     #[must_use]
     pub fn view(&self, key: &ModelKey, rollout: &str) -> Sessions {
         let mut state = self.lock();
         let model = state.models.entry(key.clone()).or_default();
         model.view(rollout, Instant::now())
+    }
+
+    /// How long it took from a cut until no router could route any more: acknowledged, or past its lease. Told once.
+    #[must_use]
+    pub fn cut_took(&self, key: &ModelKey) -> Option<Duration> {
+        self.lock().models.get_mut(key)?.cut_took.take()
     }
 
     /// Routers whose pods are gone are forgotten, but not what they counted.
@@ -140,6 +160,7 @@ impl Hub {
         for router in model.routers.values_mut() {
             router.stored(&ids);
         }
+        model.stored = ids;
         if model.rollout == store.rollout {
             model.exposure.taken();
         }
@@ -177,7 +198,7 @@ impl Hub {
     }
 
     /// Answers a check-in.
-    pub(super) fn check_in(
+    pub fn check_in(
         &self,
         key: &ModelKey,
         pod: &PodIdentity,
@@ -191,12 +212,8 @@ impl Hub {
     }
 
     /// Opens the stream of a router; `None` where it has no business with one.
-    pub(super) fn open(
-        &self,
-        key: &ModelKey,
-        pod: &PodIdentity,
-        hello: v1::Hello,
-    ) -> Option<Inbox> {
+    #[must_use]
+    pub fn open(&self, key: &ModelKey, pod: &PodIdentity, hello: v1::Hello) -> Option<Inbox> {
         let uid = hello.pod_uid.clone();
         let now = Instant::now();
         let inbox = {
@@ -221,7 +238,7 @@ impl Hub {
     }
 
     /// The stream ended.
-    pub(super) fn closed(&self, key: &ModelKey, uid: &str, id: u64) {
+    pub fn closed(&self, key: &ModelKey, uid: &str, id: u64) {
         {
             let mut state = self.lock();
             let Some(router) = state
@@ -240,7 +257,7 @@ impl Hub {
     }
 
     /// One message of a stream.
-    pub(super) fn receive(
+    pub fn receive(
         &self,
         key: &ModelKey,
         pod: &PodIdentity,
@@ -343,7 +360,8 @@ impl Model {
             router.add_burn_in(rollout, &mut sessions.burn_in);
         }
         let epochs = self.routers.values().flat_map(|router| &router.epochs);
-        for (id, epoch) in epochs.chain(&self.orphans) {
+        let counts = |(id, epoch): &(&u64, &EpochState)| epoch.closed || !self.stored.contains(id);
+        for (id, epoch) in epochs.chain(&self.orphans).filter(counts) {
             add_epoch(*id, epoch, &mut sessions);
         }
         sessions
@@ -388,6 +406,9 @@ impl Model {
     }
 
     fn cut(&mut self, rollout: &str, epoch: u64, now: Instant) {
+        if !self.cut.iter().any(|known| known == rollout) {
+            self.cutting = Some(now);
+        }
         for router in self.routers.values_mut() {
             router.send_cut(rollout, epoch, now);
         }
@@ -404,6 +425,12 @@ impl Model {
         let routers = self.routers.values();
         let until = routers.filter_map(|router| router.exposes(&self.rollout, now));
         self.exposure.update(now, until.max());
+        if let Some(since) = self.cutting
+            && !self.routers.values().any(|router| router.may_route(now))
+        {
+            self.cutting = None;
+            self.cut_took = Some(now.saturating_duration_since(since));
+        }
     }
 
     fn remember_cut(&mut self, rollout: &str) {
@@ -423,12 +450,13 @@ impl Model {
     /// Sends a router the route it should have, if that differs from what was sent.
     fn send_route(&mut self, uid: &str, epoch: u64, now: Instant) {
         let is_cut = self.cut.contains(&self.routes.rollout);
+        let is_over = self.is_over();
         let Some(router) = self.routers.get_mut(uid) else {
             return;
         };
         let Some(route) = self.routes.by_router.get(uid) else {
             if self.published {
-                router.dismiss(now);
+                router.dismiss(is_over, now);
             }
             return;
         };
@@ -442,6 +470,11 @@ impl Model {
         }
     }
 
+    /// The rollout is cut: what its routers count from now on decides nothing, and nobody stores it.
+    fn is_over(&self) -> bool {
+        self.cut.contains(&self.rollout)
+    }
+
     /// True when something changed that a plan looks at.
     fn receive(
         &mut self,
@@ -451,7 +484,7 @@ impl Model {
         now: Instant,
     ) -> bool {
         let granting = self.routes.granting;
-        let current = self.rollout.clone();
+        let is_over = self.is_over();
         let Some(router) = self.routers.get_mut(uid) else {
             return false;
         };
@@ -473,8 +506,18 @@ impl Model {
             }
             // It is sent again: before the first look nobody knows which rollout is over.
             v1::router_message::Message::Report(_) if !self.viewed => false,
-            v1::router_message::Message::Report(report) => {
-                router.take_report(report, &current, self.told)
+            v1::router_message::Message::Report(mut report) => {
+                let stored = &self.stored;
+                // A router that was thought to be gone: its epochs were closed as last heard, and count once.
+                let again = |id: &u64| self.orphans.contains_key(id) && !stored.contains(id);
+                report.epochs.retain(|epoch| !again(&epoch.id));
+                let book = Book {
+                    rollout: &self.rollout,
+                    over: is_over,
+                    stored,
+                    told: self.told,
+                };
+                router.take_report(report, &book)
             }
             v1::router_message::Message::Hello(_) => false,
         };

@@ -72,11 +72,16 @@ impl<'a> LatencyEvidence<'a> {
     /// excluded.
     #[must_use]
     pub fn log_promote(&self, counts: &Counts) -> f64 {
+        let (typical, tail) = self.log_promote_parts(counts);
+        tail.map_or(typical, |tail| typical.min(tail))
+    }
+
+    /// The two: of the typical unit and, without a named percentile, of the tail.
+    #[must_use]
+    pub fn log_promote_parts(&self, counts: &Counts) -> (f64, Option<f64>) {
         let typical = self.log_faster(counts, self.objective.promote_rho());
-        match self.objective.promote_tail_rho() {
-            Some(rho) => typical.min(ratio::log_p(&self.cells(counts, Percentile::P95, rho), 1.0)),
-            None => typical,
-        }
+        let tail = |rho| ratio::log_p(&self.cells(counts, Percentile::P95, rho), 1.0);
+        (typical, self.objective.promote_tail_rho().map(tail))
     }
 
     /// Slow-downs that every freeze of the objective counts, ascending; none before the first freeze.

@@ -33,6 +33,8 @@ pub struct ObjectiveReport {
     pub threshold: f64,
     /// Log evidence of being within the promotion margin.
     pub log_p: f64,
+    /// Of latency, what it is the smaller of: the evidence of the typical unit and of the tail.
+    pub log_p_parts: Option<(f64, f64)>,
     /// `ln(1/beta)`: at this evidence the objective passes.
     pub promote_threshold: f64,
     /// Whether the objective passes at this look.
@@ -121,6 +123,7 @@ impl Look<'_> {
             log_e,
             threshold,
             log_p,
+            log_p_parts: self.log_p_parts(),
             promote_threshold,
             passes,
             bounded: passes || self.evidence.log_bounded(self.counts) >= promote_threshold,
@@ -129,6 +132,14 @@ impl Look<'_> {
             effect: self.effect(interval, excess_at_most),
             forecast: self.forecast(threshold, units, events),
         }
+    }
+
+    fn log_p_parts(&self) -> Option<(f64, f64)> {
+        let ObjectiveEvidence::Latency(_, evidence) = &self.evidence else {
+            return None;
+        };
+        let (typical, tail) = evidence.log_promote_parts(self.counts);
+        Some((typical, tail?))
     }
 
     fn interval(&self) -> Interval {

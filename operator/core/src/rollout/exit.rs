@@ -8,7 +8,7 @@ use smallfleet_crds::status::{LastRollout, Refused, RolloutState, RolloutStatus}
 use crate::action::Action;
 use crate::constants::{REFUSED_MAX, TEXT_MAX};
 use crate::draft::{Cx, Draft};
-use crate::look::Look;
+use crate::look::{self, Evidence, Look};
 use crate::objects;
 use crate::revision::Verdict;
 use crate::rollout::begin;
@@ -72,7 +72,6 @@ pub(super) fn of_evidence(rollout: &RolloutStatus, look: &Look) -> Option<Refuse
     );
     Some(Refused {
         objective: objective.clone(),
-        exposed_units: look.units().candidate,
         ..refusal(&rollout.to, reason, &effect)
     })
 }
@@ -106,6 +105,9 @@ fn lower(state: RolloutState, draft: &mut Draft) {
 pub(crate) fn roll_back(cx: &Cx<'_>, mut refused: Refused, draft: &mut Draft) -> Moved {
     cut(cx, draft);
     refused.at = Some(MicroTime(cx.world.clock.now));
+    if let Evidence::Here(look) = look::look(cx, draft.rollout()) {
+        refused.exposed_units = look.units().candidate;
+    }
     objects::label(cx, &refused.revision, Verdict::Refused, draft);
     refuse(&refused, draft);
     draft.warn(
@@ -171,6 +173,10 @@ pub(super) fn last(rollout: &RolloutStatus, outcome: &str, summary: String) -> L
     LastRollout {
         id: rollout.id.clone(),
         outcome: outcome.to_owned(),
+        evidence_limited: match outcome {
+            "Promoted" => rollout.evidence_limited.clone(),
+            _ => String::new(),
+        },
         summary,
     }
 }
@@ -195,6 +201,8 @@ pub(crate) fn promote(cx: &Cx<'_>, summary: &str, draft: &mut Draft) -> Moved {
     objects::label(cx, &to, Verdict::Stable, draft);
     lower(RolloutState::Promoting, draft);
     draft.rollout().refusal = None;
+    // Those of candidates were judged; from here on the fleet's own pods are.
+    draft.rollout().faults.clear();
     draft.rollout().gate = summary.to_owned();
     draft.note(
         reason::PROMOTING,

@@ -8,7 +8,7 @@ use super::exit;
 use super::{modifiers, preparing};
 use crate::constants::PATIENCE_TICK;
 use crate::draft::{Cx, Draft};
-use crate::faults::{self, Finding};
+use crate::faults;
 use crate::gate::Round;
 use crate::settings;
 
@@ -33,7 +33,8 @@ pub(super) fn step(cx: &Cx<'_>, draft: &mut Draft) {
         .failures(cx, draft)
         .or_else(|| faults::judge(draft.rollout()))
     {
-        return follow(cx, finding, draft);
+        super::follow_finding(cx, finding, draft);
+        return;
     }
     match round.classes(cx) {
         None => round.evaluate(cx, draft),
@@ -49,22 +50,11 @@ pub(super) fn step(cx: &Cx<'_>, draft: &mut Draft) {
     }
 }
 
-fn follow(cx: &Cx<'_>, finding: Finding, draft: &mut Draft) {
-    let to = draft.rollout().to.clone();
-    match finding {
-        Finding::Spec { reason, message } => {
-            exit::reject(cx, exit::refusal(&to, &reason, &message), draft)
-        }
-        Finding::Candidate { reason, effect } => {
-            exit::roll_back(cx, exit::refusal(&to, &reason, &effect), draft)
-        }
-    };
-}
-
 fn conclude(cx: &Cx<'_>, gate: &settings::Gate<'_>, decision: &GateDecision, draft: &mut Draft) {
     match decision.outcome {
         GateOutcome::Pass => passed(cx, &decision.words, draft),
         GateOutcome::PassEvidenceLimited => {
+            draft.rollout().evidence_limited = decision.words.clone();
             passed(cx, &format!("EvidenceLimited: {}", decision.words), draft);
         }
         GateOutcome::Fail => {

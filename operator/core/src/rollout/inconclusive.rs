@@ -5,13 +5,13 @@ use smallfleet_crds::OnInconclusive;
 use smallfleet_crds::reason;
 use smallfleet_crds::status::{PauseReason, RolloutState};
 
-use super::analyzing::{approved, is_over, summary, trusted};
+use super::analyzing::{approved, is_over, show_missing, summary, trusted};
 use super::exit::{self, Moved};
 use super::modifiers;
 use super::preparing::keep_wave;
 use crate::draft::{Cx, Draft};
 use crate::look::{Evidence, Look};
-use crate::wave;
+use crate::{health, wave};
 
 /// Enters the state, or does at once what the user chose for it.
 pub(super) fn enter(cx: &Cx<'_>, why: &str, look: Option<&Look>, draft: &mut Draft) {
@@ -35,6 +35,7 @@ pub(super) fn step(cx: &Cx<'_>, draft: &mut Draft) {
         return;
     }
     keep_wave(cx, draft);
+    show_missing(cx, draft);
     let flag_is_back = modifiers::lower_traffic(cx, draft);
     let look = match &evidence {
         Evidence::Here(look) => Some(look.as_ref()),
@@ -53,7 +54,9 @@ pub(super) fn step(cx: &Cx<'_>, draft: &mut Draft) {
         return;
     }
     let has_time = look.is_none_or(|look| !is_over(cx, look, draft.rollout()));
-    if has_time && wave::is_ready(cx, draft.rollout()) {
+    let answers =
+        |rollout| wave::is_ready(cx, rollout) && health::missing(&cx.fleet, rollout).is_none();
+    if has_time && answers(draft.rollout()) {
         draft.rollout().state = RolloutState::Preparing;
         modifiers::pause(cx, None, draft);
     } else if flag_is_back {
@@ -87,14 +90,16 @@ fn go_on_if_bounded(cx: &Cx<'_>, look: &Look, draft: &mut Draft) -> Moved {
     let passed = summary(cx, look, assessment, rollout);
     let bounded = || {
         let over = is_over(cx, look, rollout);
-        let words = promote_if_bounded(assessment).filter(|_| over)?;
-        Some(format!("EvidenceLimited at the deadline: {words}"))
+        promote_if_bounded(assessment).filter(|_| over)
     };
-    match passed.or_else(bounded) {
-        Some(summary) => {
-            look.show(draft);
-            exit::forward(cx, &summary, draft)
+    let summary = match (passed, bounded()) {
+        (Some(summary), _) => summary,
+        (None, Some(words)) => {
+            draft.rollout().evidence_limited = words.clone();
+            format!("EvidenceLimited at the deadline: {words}")
         }
-        None => Moved::No,
-    }
+        (None, None) => return Moved::No,
+    };
+    look.show(draft);
+    exit::forward(cx, &summary, draft)
 }

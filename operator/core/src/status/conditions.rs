@@ -1,4 +1,5 @@
-//! Conditions (`design.md` 6): Accepted, Available and Ready always; Reconciling, Stalled and Paused only while true.
+//! Conditions (`design.md` 6): Accepted, Available and Ready always; Reconciling, Stalled, Paused and
+//! EvidenceLimited only while true.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use smallfleet_crds::names::condition;
@@ -41,6 +42,7 @@ pub(super) fn update(cx: &Cx<'_>, draft: &mut Draft) {
         (condition::RECONCILING, reconciling),
         (condition::STALLED, stalled),
         (condition::PAUSED, paused(status)),
+        (condition::EVIDENCE_LIMITED, evidence_limited(status)),
     ];
     for (r#type, why) in while_true {
         conditions.extend(why.map(|why| made(r#type, (true, why))));
@@ -256,6 +258,16 @@ fn of_rollout(rollout: &RolloutStatus) -> Why {
             why(reason::ROLLING_BACK, format!("{change} is rolled back"))
         }
     }
+}
+
+/// Of the rollout in progress, else of the promotion that made what serves stable.
+fn evidence_limited(status: &SmallModelStatus) -> Option<Why> {
+    let bound = match (&status.rollout, &status.last_rollout) {
+        (Some(rollout), _) => &rollout.evidence_limited,
+        (None, Some(last)) => &last.evidence_limited,
+        (None, None) => return None,
+    };
+    (!bound.is_empty()).then(|| why("BoundOnly", bound.clone()))
 }
 
 fn paused(status: &SmallModelStatus) -> Option<Why> {

@@ -127,3 +127,15 @@ fn a_retry_of_what_fails_again_is_refused_again() {
     lab.run_until_state(RolloutState::RolledBack);
     assert_eq!(lab.status().refused.len(), 1);
 }
+
+#[test]
+fn an_abort_says_how_many_units_the_candidate_answered() {
+    let mut lab = analyzing();
+    lab.run_until(200, |lab| {
+        let analysis = lab.status().analysis;
+        analysis.is_some_and(|analysis| analysis.objectives[0].units.candidate > 0)
+    });
+    lab.command("abort");
+    lab.run(1);
+    assert!(lab.status().refused[0].exposed_units > 0);
+}

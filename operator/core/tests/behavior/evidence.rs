@@ -1,5 +1,6 @@
 //! Evidence over restarts, losses and partitions (`rollout.md` 6).
 
+use serde_json::json;
 use smallfleet_core::world::Role;
 use smallfleet_crds::status::RolloutState;
 
@@ -27,6 +28,31 @@ fn thresholds_are_frozen_after_the_burn_in_and_counting_starts() {
     let analysis = lab.status().analysis.unwrap();
     assert!(analysis.objectives[0].units.candidate > 0);
     assert_eq!(analysis.objectives[0].name, "latency");
+}
+
+/// A hundred units of one node are few: at .02 above the p95 threshold the tail would take 2.5 times as long to decide.
+#[test]
+fn thresholds_that_the_burn_in_missed_are_frozen_again_once() {
+    for (tail_permille, freezes) in [(50, 1), (20, 2)] {
+        let mut lab = Lab::at_rest(3);
+        lab.tail_permille = tail_permille;
+        lab.rate = 200;
+        lab.ask_for("2");
+        lab.run_until_state(RolloutState::Analyzing);
+        lab.edit("/rollout/paused", json!(true));
+        lab.run(60);
+        let frozen = lab.rollout().frozen.unwrap().latency;
+        assert_eq!(frozen.len(), freezes, "{tail_permille} permille");
+        if freezes == 2 {
+            let p95 = |freeze: usize| frozen[freeze].thresholds_microseconds[3];
+            assert!(p95(1) < p95(0), "more units are above it now");
+        }
+        let margins = &lab.status().analysis.unwrap().objectives[0].margins;
+        assert!(
+            margins.starts_with("typical ") && margins.contains(", tail "),
+            "{margins}"
+        );
+    }
 }
 
 #[test]
@@ -106,6 +132,54 @@ fn a_cut_that_was_not_written_is_completed() {
     ));
     assert_eq!(lab.rollout().id, id);
     assert_eq!(lab.status().refused[0].reason, "Interrupted");
+}
+
+/// Crashes right after the cut of the next plan that cuts.
+fn crash_after_cut(lab: &mut Lab) {
+    for _ in 0..60 {
+        lab.tick();
+        if crate::install::kinds(&lab.plan_now().0).first() == Some(&"Cut") {
+            return lab.crash_after(1);
+        }
+        lab.reconcile();
+    }
+    panic!("nothing was cut");
+}
+
+#[test]
+fn a_restart_that_was_not_written_refuses_nothing() {
+    let mut lab = analyzing(2);
+    lab.run(15);
+    let id = lab.rollout().id;
+    lab.evidence = None;
+    crash_after_cut(&mut lab);
+    lab.run(30);
+    assert_ne!(lab.rollout().id, id);
+    assert!(
+        lab.status().refused.is_empty(),
+        "{:?}",
+        lab.status().refused
+    );
+}
+
+#[test]
+fn a_rejection_that_was_not_written_refuses_nothing() {
+    let mut lab = analyzing(2);
+    lab.behave("2", Behavior::Fails("WrongTask"));
+    crash_after_cut(&mut lab);
+    lab.run_until_state(RolloutState::RolledBack);
+    assert_eq!(lab.status().phase, "Rejected");
+    assert!(lab.status().refused.is_empty());
+}
+
+#[test]
+fn evidence_is_stored_once_a_plan() {
+    let mut lab = analyzing(2);
+    lab.edit("/featureFlag/state", json!("Disabled"));
+    lab.run(30);
+    lab.edit("/featureFlag/state", json!("Enabled"));
+    lab.run(1);
+    assert_eq!(lab.rollout().candidate_traffic_permille, 500, "at once");
 }
 
 #[test]

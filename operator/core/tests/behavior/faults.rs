@@ -349,3 +349,98 @@ fn a_node_with_another_models_candidate_is_not_used() {
     lab.run(5);
     assert_eq!(lab.rollout().blocked.unwrap().reason, "OtherCandidate");
 }
+
+#[test]
+fn one_node_of_several_where_the_candidate_keeps_failing_is_left_alone() {
+    let mut lab = Lab::at_rest(3);
+    all_nodes(&mut lab);
+    lab.broken_nodes.insert("n1".to_owned());
+    lab.ask_for("2");
+    lab.run_until(100, |lab| {
+        lab.state().is_some() && !lab.rollout().excluded.is_empty()
+    });
+    let excluded = lab.rollout().excluded[0].clone();
+    assert_eq!(
+        (excluded.node.as_str(), excluded.reason.as_str()),
+        ("n1", "CandidateFault")
+    );
+    lab.run_until(400, |lab| lab.stable() == lab.hash("2"));
+}
+
+#[test]
+fn a_fault_on_the_next_node_too_is_the_candidates() {
+    let mut lab = Lab::at_rest(3);
+    lab.edit(
+        "/rollout/steps",
+        json!([{"name": "two", "nodes": 2, "minExposureSeconds": 5}]),
+    );
+    lab.ask_for("2");
+    lab.run(2);
+    let wave = lab.rollout().wave;
+    lab.broken_nodes.insert(wave[0].clone());
+    let next = ["n0", "n1", "n2"]
+        .into_iter()
+        .find(|node| !wave.iter().any(|held| held == node));
+    lab.broken_nodes.insert(next.unwrap().to_owned());
+    lab.run_until_state(RolloutState::RolledBack);
+    assert_eq!(lab.status().refused[0].reason, "CandidateFault");
+}
+
+#[test]
+fn a_candidate_that_the_router_does_not_reach_is_shown_and_then_inconclusive() {
+    let mut lab = Lab::at_rest(2);
+    lab.rate = 2;
+    lab.ask_for("2");
+    lab.run_until_state(RolloutState::Analyzing);
+    lab.run(2);
+    lab.events.clear();
+    let node = lab.rollout().wave[0].clone();
+    lab.unreachable.insert(node);
+    lab.run(20);
+    let blocked = lab.rollout().blocked.unwrap();
+    assert_eq!(blocked.reason, "CandidateUnreachable");
+    assert!(blocked.message.contains("connection refused"));
+    assert_eq!(lab.state(), Some(RolloutState::Analyzing), "it may pass");
+    lab.run(60);
+    assert_eq!(lab.state(), Some(RolloutState::Inconclusive));
+    lab.run(60);
+    assert_eq!(lab.state(), Some(RolloutState::Inconclusive));
+    let told = lab
+        .events
+        .iter()
+        .filter(|event| event.reason == "RolloutBlocked");
+    assert_eq!(told.count(), 1, "{:?}", lab.events);
+    lab.unreachable.clear();
+    lab.rate = 2000;
+    lab.run_until(400, |lab| lab.stable() == lab.hash("2"));
+}
+
+#[test]
+fn a_candidate_that_is_not_ready_any_more_is_shown() {
+    let mut lab = Lab::at_rest(2);
+    lab.rate = 2;
+    lab.ask_for("2");
+    lab.run_until_state(RolloutState::Analyzing);
+    lab.behave("2", Behavior::NeverReady);
+    lab.run(20);
+    assert_eq!(lab.rollout().blocked.unwrap().reason, "CandidateNotReady");
+    lab.behave("2", Behavior::Good);
+    lab.run(3);
+    assert_eq!(lab.rollout().blocked, None);
+}
+
+/// Nothing goes forward, but what fails while it rolls over the fleet is still taken back.
+#[test]
+fn a_promotion_that_fails_is_reverted_with_an_invalid_spec_too() {
+    let mut lab = Lab::at_rest(3);
+    lab.ask_for("2");
+    lab.run_until_state(RolloutState::Promoting);
+    lab.run_until(60, |lab| {
+        lab.daemon_set.as_ref().unwrap().revision == lab.hash("2")
+    });
+    let good = lab.hash("1");
+    lab.behave("2", Behavior::Fails("OOMKilled"));
+    lab.edit("/runtime/env", json!([{"name": "SMALLFLEET_X"}]));
+    lab.run_until_state(RolloutState::RolledBack);
+    assert_eq!(lab.daemon_set.as_ref().unwrap().revision, good);
+}

@@ -198,3 +198,26 @@ fn a_first_revision_without_a_minimum_needs_no_gate() {
     assert_eq!(lab.status().phase, "Stable");
     assert!(lab.evidence.is_none());
 }
+
+#[test]
+fn limited_evidence_is_a_condition_as_long_as_it_matters() {
+    let mut lab = gated(2);
+    lab.edit(
+        "/rollout/analysis/objectives/1/accuracy/maxDropPoints",
+        json!("0.1%"),
+    );
+    lab.ask_for("2");
+    lab.run_until(60, |lab| lab.state() == Some(RolloutState::Preparing));
+    let (status, _, message) = lab.condition("EvidenceLimited").unwrap();
+    assert_eq!(status, "True");
+    assert!(message.contains("1000 examples"), "{message}");
+    lab.run_until(400, |lab| lab.stable() == lab.hash("2"));
+    assert!(lab.is("EvidenceLimited", "True"), "it rests on no more");
+    lab.edit(
+        "/rollout/analysis/objectives",
+        json!([{"name": "latency", "type": "Latency"}]),
+    );
+    lab.ask_for("3");
+    lab.run_until(400, |lab| lab.stable() == lab.hash("3"));
+    assert_eq!(lab.condition("EvidenceLimited"), None);
+}

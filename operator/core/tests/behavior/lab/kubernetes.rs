@@ -13,7 +13,7 @@ impl Lab {
         self.daemon_set_controller();
         let now = self.now;
         for index in 0..self.pods.len() {
-            let behavior = self.behavior(&self.pods[index].revision);
+            let behavior = self.behavior_of(&self.pods[index]);
             let node_ready = self
                 .nodes
                 .iter()

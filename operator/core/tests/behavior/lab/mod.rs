@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use smallfleet_core::action::{Action, Event, Plan, Routes};
 use smallfleet_core::evidence::EvidenceStore;
 use smallfleet_core::revision::{Revision, RevisionObject};
-use smallfleet_core::world::{AppliedView, ClosedEpoch, DaemonSetView, NodeView, PodView};
+use smallfleet_core::world::{AppliedView, ClosedEpoch, DaemonSetView, NodeView, PodView, Role};
 use smallfleet_core::{plan, routes};
 use smallfleet_crds::SmallModel;
 use smallfleet_crds::status::{RolloutState, RolloutStatus, SmallModelStatus};
@@ -53,6 +53,7 @@ pub struct Hub {
     key_since: u64,
     numbers_since: u64,
     unserved_since: Option<u64>,
+    missing_since: Option<u64>,
     refused_pods: BTreeMap<String, u64>,
     exposed: u64,
 }
@@ -77,11 +78,17 @@ pub struct Lab {
     pub routers: BTreeMap<String, Router>,
     pub closed: Vec<ClosedEpoch>,
     pub behaviors: BTreeMap<String, Behavior>,
+    /// Whatever the candidate, it fails here.
+    pub broken_nodes: BTreeSet<String>,
+    /// The stable router here does not reach the candidate.
+    pub unreachable: BTreeSet<String>,
     pub hub: Hub,
     pub now: u64,
     pub events: Vec<Event>,
     /// Requests per router and second, both arms together.
     pub rate: u64,
+    /// Units above the p95 threshold.
+    pub tail_permille: u64,
     /// Node classes by node name; all `amd64-avx2` otherwise.
     pub classes: BTreeMap<String, String>,
     /// Every rollout that was ever cut at a router.
@@ -138,6 +145,8 @@ impl Lab {
             routers: BTreeMap::new(),
             closed: Vec::new(),
             behaviors: BTreeMap::new(),
+            broken_nodes: BTreeSet::new(),
+            unreachable: BTreeSet::new(),
             hub: Hub {
                 epoch: 1,
                 ..Hub::default()
@@ -145,6 +154,7 @@ impl Lab {
             now: 100 * SECOND,
             events: Vec::new(),
             rate: 2000,
+            tail_permille: 50,
             classes: BTreeMap::new(),
             ever_cut: BTreeSet::new(),
             strict: true,
@@ -191,6 +201,13 @@ impl Lab {
 
     pub fn behavior(&self, hash: &str) -> Behavior {
         self.behaviors.get(hash).cloned().unwrap_or(Behavior::Good)
+    }
+
+    pub fn behavior_of(&self, pod: &PodView) -> Behavior {
+        if pod.role == Role::Candidate && self.broken_nodes.contains(&pod.node) {
+            return Behavior::Fails("LoadFailed");
+        }
+        self.behavior(&pod.revision)
     }
 
     pub fn status(&self) -> SmallModelStatus {
@@ -311,6 +328,11 @@ impl Lab {
         self.publish();
         let world = self.world();
         let plan = plan(&world);
+        let is_save = |action: &&Action| matches!(action, Action::SaveEvidence { .. });
+        assert!(
+            plan.actions.iter().filter(is_save).count() <= 1,
+            "the second one could only be a conflict"
+        );
         self.execute(&plan, self.version, actions);
         plan
     }

@@ -220,6 +220,7 @@ impl Lab {
                 && pod.node == self.routers[uid].node
                 && pod.ready
         });
+        let ready = ready && !self.unreachable.contains(&self.routers[uid].node);
         let router = self.routers.get_mut(uid).expect("it was listed");
         if router.counting != held.rollout {
             router.counting.clone_from(&held.rollout);
@@ -244,7 +245,9 @@ impl Lab {
             candidate: units,
         };
         let share = |permille: u64| units * permille / 1000;
-        let stable: Vec<u64> = [500, 250, 100, 50, 10, 5].map(share).to_vec();
+        let stable: Vec<u64> = [500, 250, 100, self.tail_permille, 10, 5]
+            .map(share)
+            .to_vec();
         let row = |events: &u64| {
             let beyond = |rho: &u32| {
                 if slow {

@@ -65,6 +65,11 @@ impl Lab {
             random: u128::from(self.serial).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835),
         };
         let health = health(&world);
+        world.clock.candidate_missing_for = lasting(
+            &mut self.hub.missing_since,
+            health.candidate_is_missing,
+            self.now,
+        );
         world.clock.nothing_serves_for = lasting(
             &mut self.hub.unserved_since,
             health.nothing_serves,
@@ -124,6 +129,7 @@ impl Lab {
             now: Timestamp::from_millisecond(i64::try_from(self.now).unwrap()).unwrap(),
             in_state: since(self.hub.key_since),
             nothing_serves_for: Duration::ZERO,
+            candidate_missing_for: Duration::ZERO,
             since_numbers: since(self.hub.numbers_since),
         }
     }
@@ -184,7 +190,7 @@ impl Lab {
     }
 
     fn router_view(&self, uid: &str, router: &Router, pod: &PodView) -> RouterView {
-        let behavior = self.behavior(&pod.revision);
+        let behavior = self.behavior_of(pod);
         let failure = match &behavior {
             Behavior::Fails(reason) => Some(((*reason).to_owned(), "as the test says".to_owned())),
             _ => None,
@@ -195,6 +201,7 @@ impl Lab {
             kind: *kind,
             candidate_in_flight: 0,
         });
+        let unreachable = self.unreachable.contains(&router.node);
         RouterView {
             pod_uid: uid.to_owned(),
             node: router.node.clone(),
@@ -222,8 +229,13 @@ impl Lab {
             ack,
             may_route: router.routes(self.now),
             restarted_with_route: router.restarted_with_route,
-            candidate_ready: None,
-            candidate_message: String::new(),
+            candidate_ready: router.routes(self.now).then_some(!unreachable),
+            candidate_message: if unreachable {
+                "connection refused"
+            } else {
+                ""
+            }
+            .to_owned(),
         }
     }
 }
