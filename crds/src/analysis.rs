@@ -88,13 +88,16 @@ pub enum ObjectiveType {
     Accuracy,
 }
 
-/// Time from the coin to the last byte.
+/// Time from the coin to what `signal` names.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct LatencyObjective {
     /// A revision this much slower is not promoted; half of it is tolerated before a rollback.
     #[schemars(schema_with = "rules::increase")]
     pub max_increase: Percent,
+    /// What is timed. Left out: FirstToken for TextGeneration, else Total.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signal: Option<LatencySignal>,
     /// One percentile to judge by. Left out: the whole distribution.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub percentile: Option<LatencyPercentile>,
@@ -104,9 +107,19 @@ impl Default for LatencyObjective {
     fn default() -> Self {
         Self {
             max_increase: Percent::whole(10),
+            signal: None,
             percentile: None,
         }
     }
+}
+
+/// What is timed, from the coin on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum LatencySignal {
+    /// A good complete answer.
+    Total,
+    /// The first byte of a good answer's content; what follows is judged by the errors.
+    FirstToken,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

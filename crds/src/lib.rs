@@ -16,7 +16,7 @@ pub mod status;
 
 pub use analysis::{
     AccuracyObjective, Analysis, Dataset, ErrorsObjective, LatencyObjective, LatencyPercentile,
-    Objective, ObjectiveType,
+    LatencySignal, Objective, ObjectiveType,
 };
 pub use command::{Command, CommandVerb, ParseCommandError};
 pub use percent::{ParsePercentError, Percent};

@@ -27,6 +27,10 @@ use crate::status::SmallModelStatus;
     doc = "A small model that runs on every chosen node, and how a new revision of it replaces the old one.",
     validation = Rule::new("self.metadata.name.size() <= 40 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')")
         .message("metadata.name becomes the name of a Service: use at most 40 characters a-z, 0-9 and '-', beginning with a letter and not ending with '-'"),
+    validation = Rule::new("self.spec.task == 'TextGeneration' || !has(self.spec.rollout) || !has(self.spec.rollout.analysis) || !has(self.spec.rollout.analysis.objectives) || !self.spec.rollout.analysis.objectives.exists(o, has(o.latency) && has(o.latency.signal) && o.latency.signal == 'FirstToken')")
+        .message("latency.signal FirstToken is for task TextGeneration, whose answers are streamed: write Total or leave signal out"),
+    validation = Rule::new("self.spec.task != 'TextGeneration' || !has(self.spec.rollout) || !has(self.spec.rollout.analysis) || !has(self.spec.rollout.analysis.objectives) || !self.spec.rollout.analysis.objectives.exists(o, o.type == 'Accuracy')")
+        .message("an objective of type Accuracy compares labels, which task TextGeneration has none of: remove it"),
     printcolumn(name = "Task", type_ = "string", json_path = ".spec.task"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.display.ready"),
     printcolumn(name = "Stable", type_ = "string", json_path = ".status.stable.revision"),
@@ -64,7 +68,10 @@ pub struct SmallModelSpec {
 /// What the model does; the protocol follows from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Task {
+    /// A label for a text.
     TextClassification,
+    /// A text for a text: chat and completions, streamed.
+    TextGeneration,
 }
 
 /// The model's files.

@@ -14,6 +14,7 @@ use kube::Client;
 use kube::client::Body;
 use rcgen::KeyPair;
 use serde_json::{Value, json};
+use smallfleet_analysis::LatencySignal;
 use smallfleet_core::action::{Endpoint, Route, Routes};
 use smallfleet_core::world::{Role, RouteKind};
 use smallfleet_operator::session::{Authority, Hub, ModelKey, PodIdentity, PodLookup, serve_on};
@@ -267,6 +268,7 @@ fn routes(kind: RouteKind, sequence: u64) -> Routes {
         overrides: Vec::new(),
         latency: None,
         burn_in_units: 50,
+        signal: LatencySignal::Total,
         errors_maturity_seconds: 10,
     };
     Routes {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
-use smallfleet_engine::Task;
+use smallfleet_engine::{DEFAULT_KV_MEMORY_MIB, Task};
 use smallfleet_router::engine::own::Own;
 use smallfleet_router::{Config, Limits, Pod, Role, Router, Timing};
 use tokio::net::TcpListener;
@@ -38,14 +38,15 @@ impl Serve {
     pub(crate) async fn run(self, shutdown: impl Future<Output = ()> + Send) -> anyhow::Result<()> {
         let run_dir = tempfile::tempdir().context("cannot make a folder for engine.json")?;
         let engine_address = free_address().await?;
-        let engine = self.engine(run_dir.path().to_owned(), engine_address);
+        let task = smallfleet_engine::task_of(&self.dir)?;
+        let engine = self.engine(task, run_dir.path().to_owned(), engine_address);
         let router = self.router(run_dir.path().to_owned(), engine_address);
         let (stop_engine, stopped) = tokio::sync::oneshot::channel::<()>();
         let engine = tokio::spawn(smallfleet_engine::run(engine, async {
             let _ = stopped.await;
         }));
         let router = Router::start(router).await?;
-        let usage = usage(&router);
+        let usage = usage(&router, task);
         let mut ready = router.own().watch();
         tokio::pin!(shutdown, engine);
         tokio::select! {
@@ -64,18 +65,24 @@ impl Serve {
         Ok(engine.await??)
     }
 
-    fn engine(&self, run_dir: PathBuf, listen: SocketAddr) -> smallfleet_engine::Config {
+    fn engine(
+        &self,
+        task: Task,
+        run_dir: PathBuf,
+        listen: SocketAddr,
+    ) -> smallfleet_engine::Config {
         smallfleet_engine::Config {
             model_dir: self.dir.clone(),
             termination_log: run_dir.join("termination-log"),
             run_dir,
             model_name: self.model_name(),
             revision: "local".into(),
-            task: Task::TextClassification,
+            task,
             threads: self.threads,
             max_concurrent_requests: self.limits.max_concurrent_requests,
             max_queued_requests: self.limits.max_queued_requests,
             max_request_seconds: self.limits.max_request_seconds,
+            kv_memory_mib: DEFAULT_KV_MEMORY_MIB,
             listen,
             onnxruntime: self.onnxruntime.clone(),
         }
@@ -122,9 +129,16 @@ async fn free_address() -> anyhow::Result<SocketAddr> {
     Ok(listener.local_addr()?)
 }
 
-fn usage(router: &Router) -> String {
+fn usage(router: &Router, task: Task) -> String {
     let (front, admin) = (router.front(), router.admin());
+    let (path, body) = match task {
+        Task::TextGeneration => (
+            "/v1/chat/completions",
+            r#"{"messages": [{"role": "user", "content": "What is gravity?"}], "stream": true}"#,
+        ),
+        _ => ("/v1/classify", r#"{"text": "a text to classify"}"#),
+    };
     format!(
-        "\nReady. Try:\n\n  curl http://{front}/v1/classify -H 'content-type: application/json' -d '{{\"text\": \"a text to classify\"}}'\n  curl http://{front}/v1/models\n  curl http://{admin}/metrics\n\nStop with Ctrl-C.\n"
+        "\nReady. Try:\n\n  curl -N http://{front}{path} -H 'content-type: application/json' -d '{body}'\n  curl http://{front}/v1/models\n  curl http://{admin}/metrics\n\nStop with Ctrl-C.\n"
     )
 }

@@ -16,7 +16,7 @@ REQUIREMENTS = HERE / "requirements.txt"
 # requirements.txt pins the wheels of these versions: Debian 12 has 3.11, Debian 13 has 3.13.
 PYTHONS = ((3, 11), (3, 12), (3, 13))
 # Does not decide what is built.
-NOT_INPUTS = ("build.py", "environment.py", "test_models.py")
+NOT_INPUTS = ("build.py", "environment.py", "test_generator.py", "test_models.py")
 
 STARTED = time.monotonic()
 
@@ -39,15 +39,20 @@ def digest(paths, *more):
     return total.hexdigest()[:12]
 
 
+def built_folder(name, sources):
+    """Where the result of the scripts in `sources` is kept: another one after every change of them."""
+    inputs = [path for path in sources.iterdir() if path.suffix in (".py", ".json", ".txt")]
+    return cache() / f"{name}-{digest(sorted(path for path in inputs if path.name not in NOT_INPUTS))}"
+
+
 def models_folder():
-    inputs = [path for path in HERE.iterdir() if path.suffix in (".py", ".json", ".txt")]
-    return cache() / f"models-{digest(sorted(path for path in inputs if path.name not in NOT_INPUTS))}"
+    return built_folder("models", HERE)
 
 
-def venv_folder():
+def venv_folder(requirements):
     # The wheels depend on the Python version, and a virtual environment on its base interpreter.
     version = str(sys.version_info[:2])
-    return cache() / f"venv-{digest([REQUIREMENTS], version, sys.base_prefix)}"
+    return cache() / f"venv-{digest([requirements], version, sys.base_prefix)}"
 
 
 @contextlib.contextmanager
@@ -59,28 +64,28 @@ def locked(name):
         yield
 
 
-def enter():
+def enter(requirements=REQUIREMENTS):
     """Returns in the environment's own Python: starts this script again there when it is not."""
-    folder = venv_folder()
+    folder = venv_folder(requirements)
     if Path(sys.prefix).resolve() == folder:
         return
     with locked("venv"):
         if not (folder / "complete").exists():
-            make(folder)
+            make(folder, requirements)
     python = str(folder / "bin" / "python")
     # One thread: more only wait for each other on cores that others use too.
     os.execve(python, [python, *sys.argv], os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"})
 
 
-def make(folder):
+def make(folder, requirements):
     if sys.version_info[:2] not in PYTHONS:
         known = ", ".join(f"{major}.{minor}" for major, minor in PYTHONS)
         sys.exit(f"make models: the pinned packages are for Python {known}; this is {sys.version.split()[0]}")
-    say(f"installing the pinned packages into {folder} (150 MB to fetch, about 20 s)")
+    say(f"installing the pinned packages into {folder} (about 150 MB to fetch, about 20 s)")
     shutil.rmtree(folder, ignore_errors=True)
     create(folder)
     pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    pinned = ["--no-deps", "--only-binary", ":all:", "--require-hashes", "-r", str(REQUIREMENTS)]
+    pinned = ["--no-deps", "--only-binary", ":all:", "--require-hashes", "-r", str(requirements)]
     subprocess.run(pip + pinned, check=True, stdout=sys.stderr)
     (folder / "complete").touch()
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
+use smallfleet_analysis::LatencySignal;
 use smallfleet_crds::status::SmallModelStatus;
 
 use crate::evidence::EvidenceStore;
@@ -83,6 +84,8 @@ pub struct Route {
     pub overrides: Vec<smallfleet_crds::Override>,
     /// Index of the freeze, thresholds (microseconds), factors (permille). `None` during the burn-in.
     pub latency: Option<FrozenLatency>,
+    /// What latency is: of the burn-in as of the counted units.
+    pub signal: LatencySignal,
     pub burn_in_units: u32,
     pub errors_maturity_seconds: u32,
 }

@@ -1,5 +1,6 @@
 //! What each router is told: a pure function of the persisted status, the live flag and where the candidates are.
 
+use smallfleet_analysis::LatencySignal;
 use smallfleet_analysis::constants::BURN_IN_UNITS;
 use smallfleet_crds::status::{RolloutState, RolloutStatus};
 use smallfleet_crds::{FeatureFlag, FlagState};
@@ -67,6 +68,7 @@ fn route(world: &World, fleet: &Fleet<'_>, rollout: &RolloutStatus, site: &Site<
             Vec::new()
         },
         latency: latency(rollout).filter(|_| granted),
+        signal: frozen.map_or(LatencySignal::Total, settings::signal),
         burn_in_units: u32::try_from(BURN_IN_UNITS).unwrap_or(u32::MAX),
         errors_maturity_seconds: frozen.map_or(0, |frozen| frozen.max_request_seconds).max(1),
     }

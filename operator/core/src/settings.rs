@@ -4,12 +4,13 @@ use smallfleet_analysis::gate::GateSettings;
 use smallfleet_analysis::latency::LatencyObjective as LatencyTerms;
 use smallfleet_analysis::settings::{AccuracyGate, HarmMargins, Unit};
 use smallfleet_analysis::{
-    AnalysisSettings, FrozenLatency, LatencySignal, Objective as Term, ObjectiveKind, Percentile,
-    Ppm, constants,
+    AnalysisSettings, FrozenLatency, LatencySignal as Timed, Objective as Term, ObjectiveKind,
+    Percentile, Ppm, constants,
 };
 use smallfleet_crds::status::{Frozen, FrozenThresholds};
 use smallfleet_crds::{
-    AccuracyObjective, Analysis, LatencyPercentile, Objective, ObjectiveType, Percent,
+    AccuracyObjective, Analysis, LatencyPercentile, LatencySignal, Objective, ObjectiveType,
+    Percent, Task,
 };
 
 /// An accuracy objective: the labelled set and what is asked of the candidate on it.
@@ -44,6 +45,38 @@ pub(crate) fn gate(analysis: &Analysis) -> Option<Gate<'_>> {
             false_promotion_rate: ppm(analysis.false_promotion_rate),
         },
     })
+}
+
+/// What a latency objective of the task times where it does not say.
+pub(crate) const fn default_signal(task: Task) -> LatencySignal {
+    match task {
+        Task::TextClassification => LatencySignal::Total,
+        Task::TextGeneration => LatencySignal::FirstToken,
+    }
+}
+
+/// The analysis with its latency signal written out: what is frozen, so that no default of a later release changes it.
+/// What an earlier release froze without a signal was `Total`.
+pub(crate) fn resolved(analysis: &Analysis, default: LatencySignal) -> Analysis {
+    let mut analysis = analysis.clone();
+    for objective in &mut analysis.objectives {
+        if objective.r#type == ObjectiveType::Latency {
+            let latency = objective.latency.get_or_insert_default();
+            latency.signal.get_or_insert(default);
+        }
+    }
+    analysis
+}
+
+/// What the routers of a rollout time.
+pub(crate) fn signal(frozen: &Frozen) -> Timed {
+    let settings = live(&frozen.analysis, 0);
+    timed(&latency_terms(&settings))
+}
+
+/// The API allows one latency objective; without one it does not matter what is timed.
+pub(crate) fn timed(terms: &[&LatencyTerms]) -> Timed {
+    terms.first().map_or(Timed::Total, |term| term.signal)
 }
 
 /// Settings of the objectives that live traffic decides.
@@ -85,7 +118,10 @@ fn term(objective: &Objective) -> Option<Term> {
 fn latency(objective: &Objective) -> LatencyTerms {
     let wish = objective.latency.clone().unwrap_or_default();
     LatencyTerms {
-        signal: LatencySignal::Total,
+        signal: match wish.signal {
+            Some(LatencySignal::FirstToken) => Timed::FirstToken,
+            Some(LatencySignal::Total) | None => Timed::Total,
+        },
         percentile: wish.percentile.map(|percentile| match percentile {
             LatencyPercentile::P50 => Percentile::P50,
             LatencyPercentile::P75 => Percentile::P75,
@@ -112,9 +148,11 @@ pub(crate) fn latency_terms(settings: &AnalysisSettings) -> Vec<&LatencyTerms> {
 /// The freezes of a rollout. Slow-downs follow from the frozen settings, so status keeps the thresholds only.
 pub(crate) fn freezes(frozen: &Frozen) -> Vec<FrozenLatency> {
     let settings = live(&frozen.analysis, 0);
-    let rhos = LatencyTerms::rhos(latency_terms(&settings));
+    let terms = latency_terms(&settings);
+    let signal = timed(&terms);
+    let rhos = LatencyTerms::rhos(terms);
     let freeze = |thresholds: &FrozenThresholds| FrozenLatency {
-        signal: LatencySignal::Total,
+        signal,
         percentiles: Percentile::ALL.to_vec(),
         thresholds_us: thresholds.thresholds_microseconds.clone(),
         rhos: rhos.clone(),
@@ -151,5 +189,34 @@ mod tests {
     fn two_decimals_of_a_percent_are_exact() {
         assert_eq!(ppm("0.01%".parse().unwrap()), Ppm(100));
         assert_eq!(ppm("12.34%".parse().unwrap()), Ppm(123_400));
+    }
+
+    #[test]
+    fn a_generator_is_timed_to_its_first_token_unless_spec_says_otherwise() {
+        let analysis = Analysis::default();
+        let frozen = |default| resolved(&analysis, default);
+        let of = |analysis: &Analysis| timed(&latency_terms(&live(analysis, 0)));
+        assert_eq!(
+            of(&frozen(default_signal(Task::TextGeneration))),
+            Timed::FirstToken
+        );
+        assert_eq!(
+            of(&frozen(default_signal(Task::TextClassification))),
+            Timed::Total
+        );
+        let mut total = analysis.clone();
+        total.objectives[0].latency.as_mut().unwrap().signal = Some(LatencySignal::Total);
+        let total = resolved(&total, LatencySignal::FirstToken);
+        assert_eq!(of(&total), Timed::Total);
+    }
+
+    #[test]
+    fn the_default_block_means_the_same_left_out() {
+        let mut left_out = Analysis::default();
+        left_out.objectives[0].latency = None;
+        assert_eq!(
+            resolved(&left_out, LatencySignal::Total),
+            resolved(&Analysis::default(), LatencySignal::Total)
+        );
     }
 }

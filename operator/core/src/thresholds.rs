@@ -4,7 +4,7 @@
 
 use smallfleet_analysis::constants::BURN_IN_UNITS;
 use smallfleet_analysis::latency::WindowCheck;
-use smallfleet_analysis::{Counts, FrozenLatency, LatencySignal, Percentile, Ppm};
+use smallfleet_analysis::{Counts, FrozenLatency, Percentile, Ppm};
 use smallfleet_crds::status::FrozenThresholds;
 
 use crate::draft::{Cx, Draft};
@@ -70,7 +70,8 @@ fn from_burn_in(cx: &Cx<'_>, look: &Look) -> Option<FrozenThresholds> {
         .copied()
         .filter(|latency| *latency != u64::MAX);
     let terms = settings::latency_terms(&look.settings);
-    let freeze = FrozenLatency::from_burn_in(LatencySignal::Total, answered.collect(), terms);
+    let signal = settings::timed(&terms);
+    let freeze = FrozenLatency::from_burn_in(signal, answered.collect(), terms);
     // No good answer of either arm: only what is slower than every request may be is an event, as every error is.
     let longest = u64::from(cx.spec().runtime.max_request_seconds) * 1_000_000;
     let thresholds = freeze.map_or_else(

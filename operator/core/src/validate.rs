@@ -57,6 +57,7 @@ pub(crate) fn spec(spec: &SmallModelSpec) -> Checked {
     runtime(&spec.runtime)?;
     placement::check(&spec.placement)?;
     rollout::check(&spec.rollout)?;
+    rollout::fits_task(&spec.rollout, spec.task)?;
     overrides(spec)
 }
 

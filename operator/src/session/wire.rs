@@ -1,5 +1,6 @@
 //! A route as it is sent.
 
+use smallfleet_analysis::LatencySignal;
 use smallfleet_core::action::{Route, Routes};
 use smallfleet_core::world::RouteKind;
 use smallfleet_protocol::timing::ROUTE_LEASE;
@@ -24,6 +25,7 @@ pub(super) fn wire(route: &Route, routes: &Routes, leader_epoch: u64) -> v1::Rou
             rhos_permille: latency.rhos_permille.clone(),
         }),
         lease_milliseconds: u32::try_from(ROUTE_LEASE.as_millis()).unwrap_or(u32::MAX),
+        latency_signal: latency_signal(route.signal).into(),
         burn_in_units: route.burn_in_units,
         errors_maturity_seconds: route.errors_maturity_seconds,
         kind: 0,
@@ -34,6 +36,13 @@ pub(super) fn wire(route: &Route, routes: &Routes, leader_epoch: u64) -> v1::Rou
         RouteKind::Cut => v1::route::Kind::Cut,
     });
     message
+}
+
+fn latency_signal(signal: LatencySignal) -> v1::LatencySignal {
+    match signal {
+        LatencySignal::Total => v1::LatencySignal::Total,
+        LatencySignal::FirstToken => v1::LatencySignal::FirstToken,
+    }
 }
 
 fn wire_override(forced: &smallfleet_crds::Override) -> v1::Override {

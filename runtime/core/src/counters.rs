@@ -22,7 +22,7 @@ pub use self::burn_in::Sample;
 use self::epoch::Epoch;
 pub use self::epoch::{EpochReport, ErrorCounts, LatencyCounts, Totals};
 use crate::coin::{self, UnitKey};
-use crate::route::{Freeze, Grant};
+use crate::route::{Freeze, Grant, Signal};
 use crate::{Arm, PerArm};
 
 /// Epochs of one rollout that are kept; the oldest is lost beyond it. A loss is harmless to the verdict.
@@ -53,6 +53,8 @@ pub struct Cell {
     pub freeze: Option<Arc<Freeze>>,
     /// Maturity of errors.
     pub errors_maturity: Duration,
+    /// What a unit's latency is.
+    pub signal: Signal,
 }
 
 impl Cell {
@@ -63,6 +65,7 @@ impl Cell {
             permille: grant.permille,
             freeze: grant.freeze.clone(),
             errors_maturity: grant.errors_maturity,
+            signal: grant.signal,
         }
     }
 
@@ -190,6 +193,28 @@ impl Counters {
         self.last_coin = self.last_coin.max(now);
         let arm = coin::toss(&rollout.id, key, rollout.cell.permille);
         Some((arm, Ticket(rollout.place(arm, self.last_coin))))
+    }
+
+    /// The first byte of a good answer's content was delivered this long after the coin. Later calls change nothing.
+    pub fn first_byte(&mut self, ticket: Ticket, latency: Duration) {
+        let Some(rollout) = &mut self.rollout else {
+            return;
+        };
+        match ticket.0 {
+            Slot::BurnIn {
+                rollout: serial,
+                unit,
+            } if serial == rollout.serial && rollout.cell.signal == Signal::FirstToken => {
+                rollout.burn_in.resolve(unit, Outcome::Good(latency));
+            }
+            Slot::Counted { epoch, unit } => {
+                let epoch = rollout.epochs.iter_mut().find(|known| known.id() == epoch);
+                if let Some(epoch) = epoch {
+                    epoch.first_byte(unit, latency);
+                }
+            }
+            Slot::BurnIn { .. } | Slot::Nowhere => {}
+        }
     }
 
     /// Writes down how a unit ended. The first outcome counts; a unit that is no longer open is left alone.

@@ -96,6 +96,18 @@ pub struct Grant {
     pub burn_in_units: u32,
     /// When errors are booked after the coin.
     pub errors_maturity: Duration,
+    /// What a unit's latency is.
+    pub signal: Signal,
+}
+
+/// What a unit's latency is, from the coin on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Signal {
+    /// Until the last byte of a good answer.
+    #[default]
+    Total,
+    /// Until the first byte of a good answer's content, whatever becomes of the rest.
+    FirstToken,
 }
 
 /// The candidate's engine.

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use smallfleet_runtime_core::counters::{
     BOOKING_GRACE, Cell, Counters, EpochReport, OPEN_UNITS_MAX, Outcome, Ticket,
 };
-use smallfleet_runtime_core::route::Freeze;
+use smallfleet_runtime_core::route::{Freeze, Signal};
 use smallfleet_runtime_core::{Arm, PerArm};
 
 const THRESHOLDS: [u64; 2] = [10_000, 40_000];
@@ -27,6 +27,7 @@ fn cell(index: u32) -> Cell {
             rhos_permille: RHOS.to_vec(),
         })),
         errors_maturity: ERRORS_MATURITY,
+        signal: Signal::Total,
     }
 }
 
@@ -243,6 +244,75 @@ fn a_lost_route_treats_open_units_of_both_arms_alike() {
     );
     assert_eq!(epoch.errors.events, open);
     assert_eq!(counters.open_units(), 0);
+}
+
+fn first_token(index: u32) -> Cell {
+    Cell {
+        signal: Signal::FirstToken,
+        ..cell(index)
+    }
+}
+
+/// Stable's units above each threshold when one unit has its first byte and its end at these times.
+fn events_of(cell: Cell, first_byte: Option<u64>, end: Option<Outcome>) -> (Vec<u64>, u64) {
+    let mut counters = Counters::new([1; 16], OPEN_UNITS_MAX);
+    counters.enter("rollout", cell, 0);
+    let mut unit = 0;
+    let ticket = loop {
+        unit += 1;
+        let (side, ticket) = counters.toss(ms(1), &key(unit)).expect("there is room");
+        if side == Arm::Stable {
+            break ticket;
+        }
+    };
+    if let Some(first_byte) = first_byte {
+        counters.first_byte(ticket, ms(first_byte));
+        // A later byte is not the first.
+        counters.first_byte(ticket, ms(first_byte + 1_000));
+    }
+    if let Some(end) = end {
+        counters.resolve(ticket, end);
+    }
+    counters.mature(ms(10_000));
+    let epoch = only_epoch(&mut counters);
+    (epoch.latency.stable, epoch.errors.events.stable)
+}
+
+#[test]
+fn a_stream_is_timed_to_its_first_byte_and_judged_by_its_end() {
+    // Thresholds are 10 and 40 ms.
+    let long = Some(Outcome::Good(ms(1_500)));
+    assert_eq!(events_of(first_token(0), Some(5), long), (vec![0, 0], 0));
+    assert_eq!(events_of(first_token(0), Some(20), long), (vec![1, 0], 0));
+    assert_eq!(events_of(first_token(0), Some(50), long), (vec![1, 1], 0));
+    // It breaks off after a quick first byte: no latency event, an error.
+    let broken = Some(Outcome::Bad);
+    assert_eq!(events_of(first_token(0), Some(5), broken), (vec![0, 0], 1));
+    // It is still open when the errors mature.
+    assert_eq!(events_of(first_token(0), Some(5), None), (vec![0, 0], 1));
+    // No byte at all is an event everywhere.
+    assert_eq!(events_of(first_token(0), None, broken), (vec![1, 1], 1));
+    assert_eq!(events_of(first_token(0), None, None), (vec![1, 1], 1));
+    // The other signal does not look at the first byte.
+    assert_eq!(events_of(cell(0), Some(5), long), (vec![1, 1], 0));
+}
+
+#[test]
+fn the_sample_holds_what_is_timed() {
+    for (signal, latency) in [(Signal::FirstToken, 3_000), (Signal::Total, 7_000)] {
+        let mut counters = Counters::new([1; 16], OPEN_UNITS_MAX);
+        let burning = Cell {
+            freeze: None,
+            signal,
+            ..cell(0)
+        };
+        counters.enter("rollout", burning, 1);
+        let (_, ticket) = counters.toss(ms(1), &key(1)).unwrap();
+        counters.first_byte(ticket, ms(3));
+        counters.resolve(ticket, Outcome::Good(ms(7)));
+        let sample = counters.report().burn_in.unwrap();
+        assert_eq!(sample.latencies_us, [latency]);
+    }
 }
 
 #[test]

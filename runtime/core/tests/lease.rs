@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use smallfleet_runtime_core::lease::{Echo, HeldRoute, Refusal, Taken};
-use smallfleet_runtime_core::route::{Candidate, Grant, Instruction, Route};
+use smallfleet_runtime_core::route::{Candidate, Grant, Instruction, Route, Signal};
 
 const LEASE: Duration = Duration::from_secs(10);
 
@@ -26,6 +26,7 @@ fn grant() -> Instruction {
         lease: LEASE,
         burn_in_units: 50,
         errors_maturity: seconds(120),
+        signal: Signal::Total,
     }))
 }
 

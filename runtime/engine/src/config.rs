@@ -25,6 +25,9 @@ impl fmt::Display for Task {
     }
 }
 
+/// 5,800 tokens of SmolLM2-135M; fits the default memory request beside the model.
+pub const DEFAULT_KV_MEMORY_MIB: usize = 256;
+
 #[derive(Debug, Clone, Args)]
 pub struct Config {
     /// Folder with model.json, the graph, the tokenizer and the golden probes; only read
@@ -54,6 +57,9 @@ pub struct Config {
     /// Seconds from a request's arrival to its answer; later it is answered 504
     #[arg(long, env = "SMALLFLEET_MAX_REQUEST_SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..))]
     pub max_request_seconds: u64,
+    /// Memory for keys and values of the answers that a text generator works on; less where the container's limit leaves less
+    #[arg(long, env = "SMALLFLEET_KV_MEMORY_MIB", default_value_t = DEFAULT_KV_MEMORY_MIB)]
+    pub kv_memory_mib: usize,
     /// Address of the HTTPS server
     #[arg(
         long = "engine-listen",

@@ -17,7 +17,8 @@ mod server;
 mod state;
 mod work;
 
-pub use config::{Config, Task};
+pub use artifact::task_of;
+pub use config::{Config, DEFAULT_KV_MEMORY_MIB, Task};
 pub use node::node_class;
 pub use run::{Engine, EngineError, run};
 pub use state::{EngineState, Failure, FailureReason, Phase, STATE_FILE, StateError};

@@ -12,7 +12,9 @@ use prometheus::{
 /// What a client asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Endpoint {
+    Chat,
     Classify,
+    Completions,
     Infer,
     Models,
     V2,
@@ -25,7 +27,9 @@ pub enum Endpoint {
 impl Endpoint {
     pub fn of(path: &str) -> Self {
         match path {
+            "/v1/chat/completions" => Self::Chat,
             "/v1/classify" => Self::Classify,
+            "/v1/completions" => Self::Completions,
             "/healthz" => Self::Health,
             "/readyz" => Self::Ready,
             "/metrics" => Self::Metrics,
@@ -38,7 +42,9 @@ impl Endpoint {
 
     fn label(self) -> &'static str {
         match self {
+            Self::Chat => "chat",
             Self::Classify => "classify",
+            Self::Completions => "completions",
             Self::Infer => "infer",
             Self::Models => "models",
             Self::V2 => "v2",
@@ -57,18 +63,21 @@ pub enum Stage {
     Queue,
     /// All texts of one request.
     Tokenize,
-    /// One run of the model, a batch.
+    /// One run of the model: a batch of texts, a chunk of a prompt or a token.
     Run,
+    /// From the complete request to the first text of a generated answer.
+    FirstToken,
 }
 
 impl Stage {
-    const ALL: [Self; 3] = [Self::Queue, Self::Tokenize, Self::Run];
+    const ALL: [Self; 4] = [Self::Queue, Self::Tokenize, Self::Run, Self::FirstToken];
 
     fn label(self) -> &'static str {
         match self {
             Self::Queue => "queue",
             Self::Tokenize => "tokenize",
             Self::Run => "run",
+            Self::FirstToken => "first_token",
         }
     }
 }
@@ -79,6 +88,7 @@ pub struct Metrics {
     requests: IntCounterVec,
     stages: [Histogram; Stage::ALL.len()],
     batch_texts: Histogram,
+    tokens: IntCounterVec,
     queue_length: IntGauge,
     ready: IntGauge,
     resident_memory: IntGauge,
@@ -113,6 +123,13 @@ impl Metrics {
             )?,
             stages: Stage::ALL.map(|stage| stages.with_label_values(&[stage.label()])),
             batch_texts: Histogram::with_opts(texts)?,
+            tokens: IntCounterVec::new(
+                Opts::new(
+                    "smallfleet_engine_tokens_total",
+                    "Tokens of prompts that were read and of answers that were generated",
+                ),
+                &["kind"],
+            )?,
             queue_length: IntGauge::new(
                 "smallfleet_engine_queue_length",
                 "Requests that wait for their turn",
@@ -130,6 +147,9 @@ impl Metrics {
         metrics
             .registry
             .register(Box::new(metrics.batch_texts.clone()))?;
+        metrics
+            .registry
+            .register(Box::new(metrics.tokens.clone()))?;
         for gauge in [
             &metrics.queue_length,
             &metrics.ready,
@@ -155,6 +175,13 @@ impl Metrics {
         self.batch_texts.observe(texts as f64);
     }
 
+    /// Tokens of one request of a text generator.
+    pub fn count_tokens(&self, prompt: usize, answer: usize) {
+        for (kind, tokens) in [("prompt", prompt), ("answer", answer)] {
+            self.tokens.with_label_values(&[kind]).inc_by(tokens as u64);
+        }
+    }
+
     /// The text format of Prometheus, with the gauges as they are now.
     pub fn render(&self, queue_length: usize, ready: bool) -> Result<String, prometheus::Error> {
         self.queue_length
@@ -166,7 +193,7 @@ impl Metrics {
 }
 
 /// `VmRSS` of this process; 0 where there is no /proc.
-fn resident_memory_bytes() -> i64 {
+pub fn resident_memory_bytes() -> i64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let kilobytes = status.lines().find_map(|line| {
         line.strip_prefix("VmRSS:")?

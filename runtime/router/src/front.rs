@@ -3,6 +3,7 @@
 //! `request` reads and checks, `serve` decides and asks the arms, `answer` streams and counts, `listen` accepts and drains.
 
 mod answer;
+mod events;
 mod headers;
 pub mod listen;
 mod refusal;

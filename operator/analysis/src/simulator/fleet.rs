@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use smallfleet_runtime_core::PerArm;
 use smallfleet_runtime_core::counters::{self, EpochReport};
-use smallfleet_runtime_core::route::Freeze;
+use smallfleet_runtime_core::route::{Freeze, Signal};
 
 use super::dice::Dice;
 use super::node::{Node, SECOND_US};
@@ -72,6 +72,7 @@ impl Fleet {
                 permille,
                 freeze: self.freeze.clone(),
                 errors_maturity: Duration::from_secs(self.scenario.errors_maturity_seconds),
+                signal: Signal::Total,
             };
             let burn_in = match self.scenario.split {
                 Split::Coin { .. } => BURN_IN_UNITS,

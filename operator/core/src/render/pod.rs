@@ -383,6 +383,7 @@ fn shared_env(owner: &Owner, revision: &Revision) -> Vec<EnvVar> {
 const fn task_name(task: Task) -> &'static str {
     match task {
         Task::TextClassification => "TextClassification",
+        Task::TextGeneration => "TextGeneration",
     }
 }
 

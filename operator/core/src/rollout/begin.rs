@@ -50,8 +50,9 @@ pub(crate) fn start(cx: &Cx<'_>, from: &str, to: &str, draft: &mut Draft) {
 
 /// A rollout with a new id; what the verdict depends on is frozen.
 pub(crate) fn fresh(cx: &Cx<'_>, from: &str, to: &str) -> RolloutStatus {
-    let settings = &cx.spec().rollout;
-    let state = match settings::gate(&settings.analysis) {
+    let rollout = &cx.spec().rollout;
+    let signal = settings::default_signal(cx.spec().task);
+    let state = match settings::gate(&rollout.analysis) {
         Some(_) => RolloutState::Gating,
         None => RolloutState::Preparing,
     };
@@ -65,8 +66,8 @@ pub(crate) fn fresh(cx: &Cx<'_>, from: &str, to: &str) -> RolloutStatus {
         frozen: Some(Frozen {
             analysis_version: ANALYSIS_VERSION,
             coin_version: COIN_VERSION,
-            analysis: settings.analysis.clone(),
-            steps: settings.steps.clone(),
+            analysis: settings::resolved(&rollout.analysis, signal),
+            steps: rollout.steps.clone(),
             max_request_seconds: longest_request_seconds(cx, from, to),
             latency: Vec::new(),
         }),

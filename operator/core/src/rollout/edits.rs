@@ -1,12 +1,14 @@
 //! Edits in the middle of a rollout (`rollout.md` 4).
 
 use smallfleet_analysis::constants::ANALYSIS_VERSION;
+use smallfleet_crds::LatencySignal;
 use smallfleet_crds::status::{RolloutState, RolloutStatus};
 
 use super::exit::{self, Left, Moved};
 use crate::constants::COIN_VERSION;
 use crate::desired::Desired;
 use crate::draft::{Cx, Draft};
+use crate::settings;
 
 /// Follows an edit of spec where the state allows it; RollingBack, Reverting and a third revision while Promoting wait.
 pub(super) fn follow(
@@ -42,8 +44,10 @@ pub(super) fn follow(
 /// What the verdict depends on is not what spec asks for, or not what this version computes.
 pub(super) fn settings_changed(cx: &Cx<'_>, rollout: &RolloutStatus) -> bool {
     let wanted = &cx.spec().rollout;
+    let signal = settings::default_signal(cx.spec().task);
+    let analysis = settings::resolved(&wanted.analysis, signal);
     rollout.frozen.as_ref().is_none_or(|frozen| {
-        frozen.analysis != wanted.analysis
+        settings::resolved(&frozen.analysis, LatencySignal::Total) != analysis
             || frozen.steps != wanted.steps
             || frozen.analysis_version != ANALYSIS_VERSION
             || frozen.coin_version != COIN_VERSION

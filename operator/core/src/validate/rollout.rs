@@ -1,7 +1,9 @@
 //! Steps, update strategy and objectives.
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use smallfleet_crds::{Objective, ObjectiveType, Percent, Rollout, Step, Update};
+use smallfleet_crds::{
+    LatencySignal, Objective, ObjectiveType, Percent, Rollout, Step, Task, Update,
+};
 
 use super::{Checked, InvalidSpec, require, unique};
 use crate::settings;
@@ -135,6 +137,36 @@ fn objectives(rollout: &Rollout) -> Checked {
     let live = settings::live(&rollout.analysis, 1);
     live.validate()
         .map_err(|error| InvalidSpec(format!("spec.rollout.analysis: {error}")))
+}
+
+/// Objectives that mean something for the task.
+pub(super) fn fits_task(rollout: &Rollout, task: Task) -> Checked {
+    let field = "spec.rollout.analysis.objectives";
+    for objective in &rollout.analysis.objectives {
+        let signal = objective
+            .latency
+            .as_ref()
+            .and_then(|latency| latency.signal);
+        require(
+            task == Task::TextGeneration || signal != Some(LatencySignal::FirstToken),
+            || {
+                format!(
+                    "{field}[{}].latency.signal: FirstToken is for task TextGeneration: write Total or leave it out",
+                    objective.name
+                )
+            },
+        )?;
+        require(
+            task != Task::TextGeneration || objective.r#type != ObjectiveType::Accuracy,
+            || {
+                format!(
+                    "{field}[{}]: type Accuracy compares labels, which task TextGeneration has none of: remove it",
+                    objective.name
+                )
+            },
+        )?;
+    }
+    Ok(())
 }
 
 /// An objective has the block of its type and no other.

@@ -161,6 +161,11 @@ fn a_bad_field_is_named_with_what_to_write() {
             "only the block",
         ),
         (
+            "/rollout/analysis/objectives",
+            json!([{"name": "l", "type": "Latency", "latency": {"signal": "FirstToken"}}]),
+            "FirstToken is for task TextGeneration",
+        ),
+        (
             "/rollout/analysis/falseRollbackRate",
             json!("0%"),
             "falseRollbackRate",

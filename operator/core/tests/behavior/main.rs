@@ -12,3 +12,4 @@ mod install;
 mod lab;
 mod properties;
 mod rollout;
+mod signal;

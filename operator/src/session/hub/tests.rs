@@ -1,3 +1,4 @@
+use smallfleet_analysis::LatencySignal;
 use smallfleet_core::action::{Endpoint, Route};
 use smallfleet_core::world::Role;
 
@@ -40,6 +41,7 @@ fn routes(kind: RouteKind, sequence: u64) -> Routes {
         overrides: Vec::new(),
         latency: None,
         burn_in_units: 50,
+        signal: LatencySignal::Total,
         errors_maturity_seconds: 10,
     };
     Routes {

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use super::{BOOKING_GRACE, Cell, Outcome, count, count_arm, micros};
 use crate::histogram::Histogram;
-use crate::route::Freeze;
+use crate::route::{Freeze, Signal};
 use crate::{Arm, PerArm};
 
 /// What one router process counted in one cell.
@@ -28,7 +28,23 @@ pub(super) struct Epoch {
 struct Unit {
     arm: Arm,
     coin: Duration,
+    first_byte: Option<Duration>,
     outcome: Option<Outcome>,
+}
+
+impl Unit {
+    /// `None`: what the signal waits for has not happened.
+    fn latency(&self, signal: Signal) -> Option<Duration> {
+        let complete = match self.outcome {
+            Some(Outcome::Good(latency)) => Some(latency),
+            Some(Outcome::Bad) | None => None,
+        };
+        match signal {
+            Signal::Total => complete,
+            // A good answer without a byte is there when it is complete.
+            Signal::FirstToken => self.first_byte.or(complete),
+        }
+    }
 }
 
 /// Units matured for latency and their events.
@@ -145,8 +161,12 @@ impl Epoch {
 
     /// Appends a unit; coins come in order.
     pub(super) fn push(&mut self, arm: Arm, coin: Duration) -> u64 {
-        let outcome = None;
-        self.units.push_back(Unit { arm, coin, outcome });
+        self.units.push_back(Unit {
+            arm,
+            coin,
+            first_byte: None,
+            outcome: None,
+        });
         self.end() - 1
     }
 
@@ -160,13 +180,20 @@ impl Epoch {
         self.units.get(index)
     }
 
+    fn unit_mut(&mut self, unit: u64) -> Option<&mut Unit> {
+        let index = usize::try_from(unit.checked_sub(self.first)?).ok()?;
+        self.units.get_mut(index)
+    }
+
     pub(super) fn resolve(&mut self, unit: u64, outcome: Outcome) {
-        let Some(index) = unit.checked_sub(self.first) else {
-            return;
-        };
-        let index = usize::try_from(index).unwrap_or(usize::MAX);
-        if let Some(unit) = self.units.get_mut(index) {
+        if let Some(unit) = self.unit_mut(unit) {
             unit.outcome.get_or_insert(outcome);
+        }
+    }
+
+    pub(super) fn first_byte(&mut self, unit: u64, latency: Duration) {
+        if let Some(unit) = self.unit_mut(unit) {
+            unit.first_byte.get_or_insert(latency);
         }
     }
 
@@ -210,10 +237,7 @@ impl Epoch {
     }
 
     fn book_latency(&mut self, unit: Unit) {
-        let latency_us = match unit.outcome {
-            Some(Outcome::Good(latency)) => Some(micros(latency)),
-            Some(Outcome::Bad) | None => None,
-        };
+        let latency_us = unit.latency(self.cell.signal).map(micros);
         count_arm(&mut self.latency.units, unit.arm);
         if let Some(latency) = latency_us {
             self.totals.latency.get_mut(unit.arm).add(latency);

@@ -14,22 +14,34 @@ use crate::config::Task;
 use crate::state::{Failure, FailureReason};
 
 pub use external_data::GraphError;
-pub use manifest::{Manifest, Padding};
-pub use probes::Probe;
+pub use manifest::{ClassifierManifest, GeneratorManifest, Manifest, Padding, Sampling};
+pub use probes::{ClassifierProbe, GeneratorProbe};
 
 const MANIFEST_FILE: &str = "model.json";
 const PROBES_FILE: &str = "probes.json";
 const MAX_JSON_SIZE_BYTES: u64 = 1 << 20;
 const MAX_TOKENIZER_SIZE_BYTES: u64 = 64 << 20;
+const MAX_TEMPLATE_SIZE_BYTES: u64 = 256 << 10;
 
 /// A checked model folder. Only [`Artifact::open`] makes one.
 #[derive(Debug)]
-pub struct Artifact {
-    pub manifest: Manifest,
+pub enum Artifact {
+    Classifier(Checked<ClassifierManifest, ClassifierProbe>),
+    Generator {
+        checked: Checked<GeneratorManifest, GeneratorProbe>,
+        /// Content of the chat template.
+        chat_template: String,
+    },
+}
+
+/// What every task's folder has.
+#[derive(Debug)]
+pub struct Checked<M, P> {
+    pub manifest: M,
     /// Content of tokenizer.json.
     pub tokenizer: Vec<u8>,
     /// At least one.
-    pub probes: Vec<Probe>,
+    pub probes: Vec<P>,
     /// Regular file inside the folder, without external data.
     pub graph: PathBuf,
 }
@@ -57,12 +69,14 @@ pub enum ArtifactError {
     Outside { file: String },
     #[error("{file} is wrong: {problem}")]
     Content { file: &'static str, problem: String },
+    #[error("{file} is wrong: {problem}")]
+    Template { file: String, problem: String },
     #[error(
         "the model is made for {model}, but spec.task is {asked}; change spec.task or spec.model.image"
     )]
     WrongTask { model: Task, asked: Task },
     #[error(
-        "this runtime serves TextClassification only, not {task}; use a runtime image that serves it"
+        "this runtime serves TextClassification and TextGeneration only, not {task}; use a runtime image that serves it"
     )]
     UnsupportedTask { task: Task },
     #[error("{file}: {source}")]
@@ -94,28 +108,61 @@ impl Artifact {
     /// Reads and checks the folder of a model for `asked`.
     pub fn open(dir: &Path, asked: Task) -> Result<Self, ArtifactError> {
         let folder = Folder::open(dir)?;
-        let manifest = Manifest::parse(&folder.manifest()?, asked)?;
-        let probes = probes::parse(
-            &folder.read(PROBES_FILE, MAX_JSON_SIZE_BYTES)?,
-            &manifest.labels,
-        )?;
-        let tokenizer = folder.read(&manifest.tokenizer, MAX_TOKENIZER_SIZE_BYTES)?;
-        let graph = folder.resolve(&manifest.graph)?;
-        check_graph(&manifest.graph, &graph)?;
-        tracing::info!(
-            name = manifest.name,
-            task = %manifest.task,
-            schema_version = manifest.schema_version,
-            license = manifest.license,
-            "the model folder is complete"
-        );
-        Ok(Self {
-            manifest,
-            tokenizer,
-            probes,
-            graph,
-        })
+        match Manifest::parse(&folder.manifest()?, asked)? {
+            Manifest::Classifier(manifest) => classifier(&folder, manifest),
+            Manifest::Generator(manifest) => generator(&folder, manifest),
+        }
     }
+}
+
+/// The task of the model in a folder, for whoever does not ask for one.
+pub fn task_of(dir: &Path) -> Result<Task, Failure> {
+    let folder = Folder::open(dir)?;
+    Ok(manifest::task(&folder.manifest()?)?)
+}
+
+fn classifier(folder: &Folder, manifest: ClassifierManifest) -> Result<Artifact, ArtifactError> {
+    tracing::info!(
+        name = manifest.name,
+        task = %manifest.task,
+        schema_version = manifest.schema_version,
+        license = manifest.license,
+        "a model folder"
+    );
+    let probes = folder.read(PROBES_FILE, MAX_JSON_SIZE_BYTES)?;
+    Ok(Artifact::Classifier(Checked {
+        probes: probes::parse(&probes, |probe: &ClassifierProbe| {
+            probe.check(&manifest.labels)
+        })?,
+        tokenizer: folder.read(&manifest.tokenizer, MAX_TOKENIZER_SIZE_BYTES)?,
+        graph: folder.graph(&manifest.graph)?,
+        manifest,
+    }))
+}
+
+fn generator(folder: &Folder, manifest: GeneratorManifest) -> Result<Artifact, ArtifactError> {
+    tracing::info!(
+        name = manifest.name,
+        task = %manifest.task,
+        schema_version = manifest.schema_version,
+        license = manifest.license,
+        "a model folder"
+    );
+    let probes = folder.read(PROBES_FILE, MAX_JSON_SIZE_BYTES)?;
+    let template = folder.read(&manifest.chat_template, MAX_TEMPLATE_SIZE_BYTES)?;
+    let chat_template = String::from_utf8(template).map_err(|error| ArtifactError::Template {
+        file: manifest.chat_template.clone(),
+        problem: error.to_string(),
+    })?;
+    Ok(Artifact::Generator {
+        chat_template,
+        checked: Checked {
+            probes: probes::parse(&probes, GeneratorProbe::check)?,
+            tokenizer: folder.read(&manifest.tokenizer, MAX_TOKENIZER_SIZE_BYTES)?,
+            graph: folder.graph(&manifest.graph)?,
+            manifest,
+        },
+    })
 }
 
 fn check_graph(file: &str, path: &Path) -> Result<(), ArtifactError> {
@@ -152,6 +199,13 @@ impl Folder {
                 }
                 other => other,
             })
+    }
+
+    /// Path of a graph without external data.
+    fn graph(&self, file: &str) -> Result<PathBuf, ArtifactError> {
+        let path = self.resolve(file)?;
+        check_graph(file, &path)?;
+        Ok(path)
     }
 
     /// Path of a regular file of the folder; links are followed only within it.

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::external_data::{self, GraphError};
 use super::manifest::Manifest;
-use super::probes;
+use super::probes::{self, ClassifierProbe, GeneratorProbe};
 use crate::config::Task;
 
 const MODEL: &[u8] = include_bytes!("../../tests/fixture/model/model.onnx");
@@ -87,7 +87,10 @@ proptest! {
 
     #[test]
     fn no_bytes_make_the_json_parsers_panic(text in ".{0,200}") {
-        let _ = Manifest::parse(text.as_bytes(), Task::TextClassification);
-        let _ = probes::parse(text.as_bytes(), &["a".into()]);
+        for task in [Task::TextClassification, Task::TextGeneration] {
+            let _ = Manifest::parse(text.as_bytes(), task);
+        }
+        let _ = probes::parse(text.as_bytes(), |probe: &ClassifierProbe| probe.check(&["a".into()]));
+        let _ = probes::parse(text.as_bytes(), GeneratorProbe::check);
     }
 }

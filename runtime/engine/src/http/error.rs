@@ -31,6 +31,15 @@ pub enum ApiError {
     Encoding(String),
     #[error("{0}")]
     Invalid(String),
+    #[error("{message}")]
+    Parameter {
+        /// Name of the parameter, as it was sent.
+        name: String,
+        code: &'static str,
+        message: String,
+    },
+    #[error("{0}")]
+    UnknownModel(String),
     #[error("{0}")]
     NotFound(String),
     #[error("{0}")]
@@ -58,9 +67,9 @@ impl ApiError {
             Self::Overloaded => StatusCode::TOO_MANY_REQUESTS,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
-            Self::BrokenBody | Self::Invalid(_) => StatusCode::BAD_REQUEST,
+            Self::BrokenBody | Self::Invalid(_) | Self::Parameter { .. } => StatusCode::BAD_REQUEST,
             Self::Encoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::NotFound(_) | Self::WrongTask(_) => StatusCode::NOT_FOUND,
+            Self::NotFound(_) | Self::WrongTask(_) | Self::UnknownModel(_) => StatusCode::NOT_FOUND,
             Self::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::Deadline { .. } => StatusCode::GATEWAY_TIMEOUT,
             Self::Model(_) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -77,6 +86,8 @@ impl ApiError {
             Self::SlowBody => "slow_body",
             Self::BrokenBody | Self::Invalid(_) => "invalid_request",
             Self::Encoding(_) => "unsupported_encoding",
+            Self::Parameter { code, .. } => code,
+            Self::UnknownModel(_) => "model_not_found",
             Self::NotFound(_) => "not_found",
             Self::WrongTask(_) => "wrong_task",
             Self::Method { .. } => "method_not_allowed",
@@ -117,6 +128,42 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         self.respond(&json!({"error": {"type": self.kind(), "message": self.to_string()}}))
+    }
+}
+
+/// The same with the fields that OpenAI's clients read: they tell errors apart by status, type and code.
+#[derive(Debug)]
+pub struct OpenAiError(pub ApiError);
+
+impl OpenAiError {
+    pub fn body(&self) -> Value {
+        let error = &self.0;
+        let status = error.status();
+        let family = if status == StatusCode::TOO_MANY_REQUESTS {
+            "rate_limit_error"
+        } else if status.is_server_error() {
+            "server_error"
+        } else {
+            "invalid_request_error"
+        };
+        let param = match error {
+            ApiError::Parameter { name, .. } => Some(name.as_str()),
+            ApiError::UnknownModel(_) => Some("model"),
+            _ => None,
+        };
+        json!({"error": {"message": error.to_string(), "type": family, "param": param, "code": error.kind()}})
+    }
+}
+
+impl From<ApiError> for OpenAiError {
+    fn from(error: ApiError) -> Self {
+        Self(error)
+    }
+}
+
+impl IntoResponse for OpenAiError {
+    fn into_response(self) -> Response {
+        self.0.respond(&self.body())
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 
 use super::{ApiError, App, Arrival, CONFIDENCE_HEADER, TRUNCATED_HEADER, body};
-use crate::work::{Answer, Full, Job, Loaded};
+use crate::work::{Answer, ClassifierDesk, Full, Job};
 
 /// A parsed request: the texts, and what else the answer depends on.
 pub struct Question<Q> {
@@ -22,24 +22,21 @@ pub async fn exchange<Q, A: Serialize>(
     app: &App,
     request: Request,
     parse: impl FnOnce(&[u8]) -> Result<Question<Q>, ApiError>,
-    render: impl FnOnce(Q, &Answer, &Loaded) -> A,
+    render: impl FnOnce(Q, &Answer, &ClassifierDesk) -> A,
 ) -> Result<Response, ApiError> {
-    let arrival = request
-        .extensions()
-        .get::<Arrival>()
-        .map_or_else(Instant::now, |arrival| arrival.0);
+    let arrival = Arrival::of(&request);
     let deadline = arrival + app.max_request;
     let answered = async {
-        let loaded = app.loaded()?;
+        let desk = app.classifier()?;
         let place = app.admission.enter().map_err(|Full| ApiError::Overloaded)?;
         let body = body::read(request).await?;
         let question = parse(&body)?;
         body::check_texts(&question.texts)?;
         let _turn = place.turn().await;
-        let answer = ask(loaded, question.texts, arrival, deadline).await?;
+        let answer = ask(desk, question.texts, arrival, deadline).await?;
         Ok(with_facts(
             &answer,
-            Json(render(question.rest, &answer, loaded)).into_response(),
+            Json(render(question.rest, &answer, desk)).into_response(),
         ))
     };
     let late = |_| ApiError::Deadline {
@@ -51,15 +48,14 @@ pub async fn exchange<Q, A: Serialize>(
 }
 
 async fn ask(
-    loaded: &Loaded,
+    desk: &ClassifierDesk,
     texts: Vec<String>,
     queued_at: Instant,
     deadline: Instant,
 ) -> Result<Answer, ApiError> {
     let gone = || ApiError::Model("the engine is stopping; try again".into());
     let (answer, answered) = oneshot::channel();
-    loaded
-        .jobs
+    desk.jobs
         .send(Job {
             texts,
             queued_at,

@@ -20,7 +20,7 @@ use axum::response::Response;
 
 use crate::config::{Config, Task};
 use crate::metrics::{Endpoint, Metrics};
-use crate::work::{Admission, Loaded};
+use crate::work::{Admission, ClassifierDesk, Desk, GeneratorDesk, Loaded};
 
 pub use error::ApiError;
 
@@ -73,6 +73,43 @@ impl App {
         self.loaded.get().ok_or(ApiError::Starting)
     }
 
+    /// Where requests of the model's task go; the paths of other tasks never ask.
+    pub fn classifier(&self) -> Result<&ClassifierDesk, ApiError> {
+        match &self.loaded()?.desk {
+            Desk::Classifier(desk) => Ok(desk),
+            Desk::Generator(_) => Err(self.wrong_task("this path")),
+        }
+    }
+
+    /// See [`App::classifier`].
+    pub fn generator(&self) -> Result<&GeneratorDesk, ApiError> {
+        match &self.loaded()?.desk {
+            Desk::Generator(desk) => Ok(desk),
+            Desk::Classifier(_) => Err(self.wrong_task("this path")),
+        }
+    }
+
+    /// Says that a path is for models of another task, and which are for this one.
+    pub fn wrong_task(&self, path: &str) -> ApiError {
+        ApiError::WrongTask(format!(
+            "model {} does {}, which {path} is not for; call {}",
+            self.model_name,
+            self.task,
+            self.answers()
+        ))
+    }
+
+    /// The paths that the model answers.
+    fn answers(&self) -> String {
+        match self.task {
+            Task::TextGeneration => "POST /v1/chat/completions or POST /v1/completions".into(),
+            _ => format!(
+                "POST /v1/classify or POST /v2/models/{}/infer",
+                self.model_name
+            ),
+        }
+    }
+
     /// Whether requests can be expected to succeed: loaded, and the model not stuck in one run.
     pub fn is_ready(&self) -> Result<(), ApiError> {
         not_stuck(self.loaded()?.progress.current_run(), self.max_request)
@@ -97,9 +134,9 @@ fn not_stuck(run: Duration, limit: Duration) -> Result<(), ApiError> {
 pub fn router(app: Arc<App>) -> Router {
     Router::new()
         .merge(ready::routes())
-        .merge(openai::routes())
-        .merge(simple::routes())
-        .merge(v2::routes())
+        .merge(openai::routes(app.task))
+        .merge(simple::routes(app.task))
+        .merge(v2::routes(app.task))
         .fallback(not_found)
         .layer(middleware::from_fn_with_state(Arc::clone(&app), finish))
         .with_state(app)
@@ -108,9 +145,15 @@ pub fn router(app: Arc<App>) -> Router {
 async fn not_found(State(app): State<Arc<App>>, request: Request) -> ApiError {
     let path = request.uri().path();
     ApiError::NotFound(format!(
-        "there is nothing at {path}; model {} answers POST /v1/classify and POST /v2/models/{}/infer",
-        app.model_name, app.model_name
+        "there is nothing at {path}; model {} answers {}",
+        app.model_name,
+        app.answers()
     ))
+}
+
+/// A path of another task.
+async fn wrong_task(State(app): State<Arc<App>>, request: Request) -> ApiError {
+    app.wrong_task(request.uri().path())
 }
 
 /// Counts the answer and puts the revision on it.
@@ -128,6 +171,15 @@ async fn finish(State(app): State<Arc<App>>, mut request: Request, next: Next) -
 /// When a request's head was complete: its deadline counts from here.
 #[derive(Debug, Clone, Copy)]
 struct Arrival(Instant);
+
+impl Arrival {
+    fn of(request: &Request) -> Instant {
+        request
+            .extensions()
+            .get::<Self>()
+            .map_or_else(Instant::now, |arrival| arrival.0)
+    }
+}
 
 #[cfg(test)]
 mod tests;

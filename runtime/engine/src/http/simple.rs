@@ -5,18 +5,22 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::Response;
-use axum::routing::post;
+use axum::routing::{any, post};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::exchange::{Question, exchange};
 use super::{ApiError, App, body};
+use crate::config::Task;
 use crate::model::Prediction;
-use crate::work::{Answer, Loaded};
+use crate::work::{Answer, ClassifierDesk};
 
 const EXAMPLE: &str = r#"{"text": "..."} or {"texts": ["...", "..."]}"#;
 
-pub fn routes() -> Router<Arc<App>> {
+pub fn routes(task: Task) -> Router<Arc<App>> {
+    if task != Task::TextClassification {
+        return Router::new().route("/v1/classify", any(super::wrong_task));
+    }
     Router::new().route(
         "/v1/classify",
         post(classify).fallback(async || ApiError::Method { allowed: "POST" }),
@@ -85,11 +89,11 @@ fn by_label<S: Serializer>(
     map.end()
 }
 
-fn render(form: Form, answer: &Answer, loaded: &Loaded) -> ClassifyResponse {
+fn render(form: Form, answer: &Answer, desk: &ClassifierDesk) -> ClassifyResponse {
     let mut results = answer
         .predictions
         .iter()
-        .map(|prediction| classification(prediction, &loaded.labels));
+        .map(|prediction| classification(prediction, &desk.labels));
     match form {
         Form::One => ClassifyResponse::One(
             results

@@ -5,7 +5,7 @@ use axum::extract::Request;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{ApiError, body, simple, v2};
+use super::{ApiError, body, openai, simple, v2};
 
 /// Any JSON, a few levels deep, with the protocols' own field names among the keys.
 fn any_json() -> impl Strategy<Value = Value> {
@@ -19,7 +19,23 @@ fn any_json() -> impl Strategy<Value = Value> {
     ];
     let key = prop_oneof![
         prop::sample::select(vec![
-            "text", "texts", "inputs", "outputs", "name", "shape", "datatype", "data", "id"
+            "text",
+            "texts",
+            "inputs",
+            "outputs",
+            "name",
+            "shape",
+            "datatype",
+            "data",
+            "id",
+            "messages",
+            "role",
+            "content",
+            "prompt",
+            "stop",
+            "stream",
+            "stream_options",
+            "seed",
         ])
         .prop_map(String::from),
         ".{0,6}",
@@ -38,6 +54,7 @@ proptest! {
     fn no_bytes_make_a_parser_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let _ = simple::parse(&bytes);
         let _ = v2::parse(&bytes);
+        let _ = openai::parse_both(&bytes);
     }
 
     #[test]
@@ -48,6 +65,10 @@ proptest! {
         }
         if let Err(error) = v2::parse(&bytes) {
             prop_assert!(matches!(error, ApiError::Invalid(_)));
+        }
+        for error in openai::parse_both(&bytes).into_iter().filter_map(Result::err) {
+            let refused = matches!(error, ApiError::Invalid(_) | ApiError::Parameter { .. });
+            prop_assert!(refused);
         }
     }
 

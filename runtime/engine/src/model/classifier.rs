@@ -5,8 +5,9 @@ use std::path::Path;
 use ort::session::Session;
 use ort::value::TensorRef;
 
-use super::{ModelError, TextEncoder, Tokens, confidence, onnx};
-use crate::artifact::{Artifact, Padding, Probe};
+use super::onnx::{self, Shapes};
+use super::{ModelError, TextEncoder, Tokens, confidence};
+use crate::artifact::{Checked, ClassifierManifest, ClassifierProbe, Padding};
 
 /// Texts in one run. Measured on MiniLM, 32 tokens, one AVX2 core: a batch of 4 costs 7 % less per text than single runs
 /// with int8 weights and 20 % less with fp32, a batch of 8 no less than one of 4 - and every text waits for the whole batch.
@@ -44,11 +45,15 @@ pub struct Classifier {
 
 impl Classifier {
     /// Loads the artifact, warms it up and holds it to its golden probes.
-    pub fn load(artifact: Artifact, library: &Path, threads: usize) -> Result<Self, ModelError> {
+    pub fn load(
+        artifact: Checked<ClassifierManifest, ClassifierProbe>,
+        library: &Path,
+        threads: usize,
+    ) -> Result<Self, ModelError> {
         let manifest = artifact.manifest;
         let max_tokens = manifest.max_tokens.get();
         let encoder = TextEncoder::new(&artifact.tokenizer, max_tokens)?;
-        let session = onnx::open(library, &artifact.graph, threads)?;
+        let session = onnx::open(library, &artifact.graph, threads, Shapes::Few)?;
         let fixed_tokens = (manifest.padding == Padding::MaxLength).then_some(max_tokens);
         onnx::check_signature(&session, manifest.labels.len(), fixed_tokens)?;
         let mut classifier = Self {
@@ -159,7 +164,7 @@ impl Classifier {
         Ok(())
     }
 
-    fn check_probes(&mut self, probes: &[Probe]) -> Result<(), ModelError> {
+    fn check_probes(&mut self, probes: &[ClassifierProbe]) -> Result<(), ModelError> {
         for (index, probe) in probes.iter().enumerate() {
             let tokens = self.encode(&probe.input)?;
             let predictions = self.run(&[&tokens])?;

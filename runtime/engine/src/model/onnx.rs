@@ -44,15 +44,33 @@ fn environment(library: &Path) -> Result<Environment, ModelError> {
     Ok(environment)
 }
 
+/// How many different shapes a session's inputs will have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shapes {
+    /// ONNX Runtime plans the memory of each once and keeps the plan.
+    Few,
+    /// A plan a shape would be kept for ever and never be used again.
+    Many,
+}
+
 /// Loads a graph. The file must have been checked for external data.
-pub fn open(library: &Path, graph: &Path, threads: usize) -> Result<Session, ModelError> {
+pub fn open(
+    library: &Path,
+    graph: &Path,
+    threads: usize,
+    shapes: Shapes,
+) -> Result<Session, ModelError> {
     let environment = environment(library)?;
-    options(&environment, threads)
+    options(&environment, threads, shapes)
         .and_then(|mut builder| builder.commit_from_file(graph))
         .map_err(|error| ModelError::Load(error.to_string()))
 }
 
-fn options(environment: &Environment, threads: usize) -> ort::Result<SessionBuilder> {
+fn options(
+    environment: &Environment,
+    threads: usize,
+    shapes: Shapes,
+) -> ort::Result<SessionBuilder> {
     let builder = Session::builder(environment)?
         .with_optimization_level(GraphOptimizationLevel::All)?
         .with_intra_threads(threads)?
@@ -60,7 +78,7 @@ fn options(environment: &Environment, threads: usize) -> ort::Result<SessionBuil
         // Stable and candidate share the node's cores: a thread that spins takes them from the other arm.
         .with_intra_op_spinning(false)?
         .with_inter_op_spinning(false)?
-        .with_memory_pattern(true)?
+        .with_memory_pattern(shapes == Shapes::Few)?
         .with_log_level(LogLevel::Warning)?
         // Never ORT's own format, whatever the file is called: the check before read it as ONNX.
         .with_config_entry("session.load_model_format", "ONNX")?;

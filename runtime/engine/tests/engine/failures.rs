@@ -7,7 +7,7 @@ use smallfleet_engine::{
     Config, EngineError, EngineState, Failure, FailureReason, Phase, Task, run,
 };
 
-use crate::support::{config, copied_model, fixture, set_field};
+use crate::support::{config, copied, copied_model, fixture, set_field};
 
 /// Runs an engine that must fail; checks that state file and termination log say what the error says.
 async fn failure(model_dir: &Path, adjust: impl FnOnce(&mut Config)) -> Failure {
@@ -140,7 +140,9 @@ async fn a_task_that_this_runtime_lacks_is_refused() {
     let failure = failure(model.path(), |config| config.task = Task::Embedding).await;
     assert_eq!(failure.reason, FailureReason::WrongTask);
     assert!(
-        failure.message.contains("serves TextClassification only"),
+        failure
+            .message
+            .contains("serves TextClassification and TextGeneration only"),
         "{failure}"
     );
 }
@@ -254,4 +256,83 @@ async fn a_missing_library_is_said_plainly() {
     .await;
     assert_eq!(wrong.reason, FailureReason::LoadFailed);
     assert!(wrong.message.contains("ORT_DYLIB_PATH"), "{wrong}");
+}
+
+async fn generator_failure(spoil: impl FnOnce(&Path)) -> Failure {
+    let model = copied("generator");
+    spoil(model.path());
+    failure(model.path(), |config| config.task = Task::TextGeneration).await
+}
+
+#[tokio::test]
+async fn a_generator_must_keep_its_probes() {
+    let failure = generator_failure(|dir| {
+        let probes = r#"[{"input": "count one", "answerPrefix": "two four"}]"#;
+        std::fs::write(dir.join("probes.json"), probes).unwrap();
+    })
+    .await;
+    assert_eq!(failure.reason, FailureReason::ProbeFailed);
+    assert!(failure.message.contains("two three"), "{failure}");
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_generator_is_said() {
+    type Spoil = fn(&Path);
+    let spoilt: [(Spoil, FailureReason, &str); 6] = [
+        (
+            |dir| std::fs::write(dir.join("chat_template.jinja"), "{% for %}").unwrap(),
+            FailureReason::InvalidModel,
+            "chat template",
+        ),
+        (
+            |dir| std::fs::remove_file(dir.join("chat_template.jinja")).unwrap(),
+            FailureReason::InvalidModel,
+            "chat_template.jinja",
+        ),
+        (
+            |dir| set_field(&dir.join("model.json"), "endTokens", json!(["</s>"])),
+            FailureReason::InvalidModel,
+            "no token \"</s>\"",
+        ),
+        (
+            |dir| set_field(&dir.join("model.json"), "contextTokens", json!(1)),
+            FailureReason::InvalidModel,
+            "contextTokens",
+        ),
+        (
+            |dir| set_field(&dir.join("model.json"), "labels", json!(["a"])),
+            FailureReason::InvalidModel,
+            "labels",
+        ),
+        (
+            |dir| {
+                let classifier = fixture().join("model/model.onnx");
+                std::fs::copy(classifier, dir.join("model.onnx")).unwrap();
+            },
+            FailureReason::InvalidModel,
+            "not a decoder",
+        ),
+    ];
+    for (spoil, reason, words) in spoilt {
+        let failure = generator_failure(spoil).await;
+        assert_eq!(failure.reason, reason, "{failure}");
+        assert!(failure.message.contains(words), "{words:?}: {failure}");
+    }
+}
+
+#[tokio::test]
+async fn a_generator_is_no_classifier() {
+    let failure = failure(&fixture().join("generator"), |_| {}).await;
+    assert_eq!(failure.reason, FailureReason::WrongTask);
+}
+
+#[tokio::test]
+async fn memory_that_is_not_enough_for_an_answer_is_said() {
+    let failure = failure(&fixture().join("generator"), |config| {
+        config.task = Task::TextGeneration;
+        config.kv_memory_mib = 0;
+    })
+    .await;
+    assert_eq!(failure.reason, FailureReason::LoadFailed);
+    assert!(failure.message.contains("requests.memory"), "{failure}");
 }

@@ -32,10 +32,15 @@ pub fn fixture() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixture")
 }
 
-/// A copy of the fixture's model that a test may spoil.
+/// A copy of the fixture's classifier that a test may spoil.
 pub fn copied_model() -> TempDir {
+    copied("model")
+}
+
+/// A copy of a folder of the fixture.
+pub fn copied(folder: &str) -> TempDir {
     let copy = tempfile::tempdir().unwrap();
-    for entry in std::fs::read_dir(fixture().join("model")).unwrap() {
+    for entry in std::fs::read_dir(fixture().join(folder)).unwrap() {
         let entry = entry.unwrap();
         std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
     }
@@ -65,6 +70,7 @@ pub fn config(model_dir: &Path, run_dir: &Path) -> Config {
         max_concurrent_requests: NonZeroUsize::new(8).unwrap(),
         max_queued_requests: 32,
         max_request_seconds: 60,
+        kv_memory_mib: 64,
         listen: ([127, 0, 0, 1], 0).into(),
         onnxruntime,
         termination_log: run_dir.join("termination-log"),

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 use hyper::Response;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use smallfleet_runtime_core::Arm;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::events::Events;
 use crate::engine::Lent;
 use crate::metrics::Metrics;
 use crate::plane::{AtCandidate, Unit};
@@ -19,10 +20,56 @@ use crate::plane::{AtCandidate, Unit};
 /// An engine's answer whose head has arrived, and all that its arm lends for it.
 #[derive(Debug)]
 pub(super) struct Reply {
-    pub(super) head: Response<Incoming>,
+    pub(super) head: Response<Begun>,
     pub(super) lent: Lent,
     pub(super) slot: OwnedSemaphorePermit,
     pub(super) at_candidate: Option<AtCandidate>,
+}
+
+/// An engine's body of which the first bytes have come.
+#[derive(Debug)]
+pub(super) struct Begun {
+    first: Option<Bytes>,
+    rest: Incoming,
+}
+
+impl Begun {
+    pub(super) async fn wait(mut rest: Incoming) -> Result<Self, hyper::Error> {
+        let mut first = None;
+        while let Some(frame) = rest.frame().await {
+            // Trailers are no content.
+            first = frame?.into_data().ok().filter(|data| !data.is_empty());
+            if first.is_some() {
+                break;
+            }
+        }
+        Ok(Self { first, rest })
+    }
+
+    fn is_end(&self) -> bool {
+        self.first.is_none() && self.rest.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let held = self.first.as_ref().map_or(0, Bytes::len) as u64;
+        let rest = self.rest.size_hint();
+        let mut hint = SizeHint::new();
+        hint.set_lower(held + rest.lower());
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(held + upper);
+        }
+        hint
+    }
+
+    fn poll(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match self.first.take() {
+            Some(first) => Poll::Ready(Some(Ok(Frame::data(first)))),
+            None => Pin::new(&mut self.rest).poll_frame(context),
+        }
+    }
 }
 
 /// Body of every answer of the front.
@@ -34,7 +81,7 @@ pub enum AnswerBody {
     Stream(Box<Streaming>),
 }
 
-/// Why an answer ends in the middle; the client sees the connection break.
+/// Why an answer ends in the middle; the client sees the connection break, or an error event in a stream of events.
 #[derive(Debug, thiserror::Error)]
 pub enum BrokenAnswer {
     /// It took too long.
@@ -45,11 +92,22 @@ pub enum BrokenAnswer {
     Engine(#[from] hyper::Error),
 }
 
+impl BrokenAnswer {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Deadline => "deadline_exceeded",
+            Self::Engine(_) => "engine_broke_off",
+        }
+    }
+}
+
 /// An engine's body on its way to the client.
 #[derive(Debug)]
 pub struct Streaming {
-    body: Incoming,
+    body: Begun,
     deadline: Pin<Box<Sleep>>,
+    /// The first bytes were passed on.
+    spoke: bool,
     /// Taken at the end; dropped with this when the client cancels, and then the unit ends badly.
     open: Option<Open>,
 }
@@ -61,6 +119,8 @@ pub(super) struct Open {
     pub(super) unit: Option<Unit>,
     pub(super) since: Instant,
     pub(super) good: bool,
+    /// Of an answer that is a stream of events.
+    pub(super) events: Option<Events>,
     pub(super) lent: Lent,
     pub(super) slot: OwnedSemaphorePermit,
     pub(super) at_candidate: Option<AtCandidate>,
@@ -68,9 +128,23 @@ pub(super) struct Open {
 }
 
 impl Open {
+    /// These bytes are delivered; the first of a good answer are its first token.
+    fn delivered(&mut self, data: &Bytes, first: bool) {
+        if let Some(events) = &mut self.events {
+            events.saw(data);
+        }
+        if first
+            && self.good
+            && let Some(unit) = &self.unit
+        {
+            unit.first_byte();
+        }
+    }
+
     fn complete(self) {
         self.metrics.answered(self.arm, self.since.elapsed());
         if self.good
+            && self.events.is_none_or(|events| events.complete())
             && let Some(unit) = self.unit
         {
             unit.good();
@@ -81,10 +155,11 @@ impl Open {
 }
 
 impl Streaming {
-    pub(super) fn new(body: Incoming, deadline: Instant, open: Open) -> Self {
+    pub(super) fn new(body: Begun, deadline: Instant, open: Open) -> Self {
         let mut streaming = Self {
             body,
             deadline: Box::pin(sleep_until(deadline)),
+            spoke: false,
             open: Some(open),
         };
         streaming.complete_at_end();
@@ -92,18 +167,25 @@ impl Streaming {
     }
 
     fn complete_at_end(&mut self) {
-        if self.body.is_end_stream()
+        if self.body.is_end()
             && let Some(open) = self.open.take()
         {
             open.complete();
         }
     }
 
-    fn break_off(&mut self, error: BrokenAnswer) -> BrokenAnswer {
-        if let Some(open) = self.open.take() {
-            open.metrics.broken(open.arm);
+    /// Ends the answer in the middle. A stream of events says so in its last one; its unit ends badly all the same.
+    fn break_off(&mut self, error: BrokenAnswer) -> Result<Frame<Bytes>, BrokenAnswer> {
+        let Some(open) = self.open.take() else {
+            return Err(error);
+        };
+        open.metrics.broken(open.arm);
+        match &open.events {
+            Some(events) if self.body.rest.size_hint().exact().is_none() => {
+                Ok(Frame::data(events.error(error.code(), &error.to_string())))
+            }
+            _ => Err(error),
         }
-        error
     }
 
     fn poll(
@@ -114,14 +196,18 @@ impl Streaming {
             return Poll::Ready(None);
         }
         if self.deadline.as_mut().poll(context).is_ready() {
-            return Poll::Ready(Some(Err(self.break_off(BrokenAnswer::Deadline))));
+            return Poll::Ready(Some(self.break_off(BrokenAnswer::Deadline)));
         }
-        match ready!(Pin::new(&mut self.body).poll_frame(context)) {
+        match ready!(self.body.poll(context)) {
             Some(Ok(frame)) => {
+                if let (Some(data), Some(open)) = (frame.data_ref(), &mut self.open) {
+                    open.delivered(data, !self.spoke);
+                    self.spoke = true;
+                }
                 self.complete_at_end();
                 Poll::Ready(Some(Ok(frame)))
             }
-            Some(Err(error)) => Poll::Ready(Some(Err(self.break_off(error.into())))),
+            Some(Err(error)) => Poll::Ready(Some(self.break_off(error.into()))),
             None => {
                 if let Some(open) = self.open.take() {
                     open.complete();
@@ -158,6 +244,7 @@ impl Body for AnswerBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(body) => body.size_hint(),
+            Self::Stream(body) if body.open.is_none() => SizeHint::with_exact(0),
             Self::Stream(body) => body.body.size_hint(),
         }
     }

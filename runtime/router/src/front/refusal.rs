@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 use smallfleet_runtime_core::Arm;
 
 use super::request::{BODY_MAX, Protocol};
@@ -27,6 +27,18 @@ pub(super) enum Refusal {
     NoEngine,
     #[error("no complete answer within {0} s; send less at a time or raise maxRequestSeconds")]
     Deadline(u64),
+}
+
+/// An error as OpenAI's clients read it.
+pub(super) fn openai_error(status: StatusCode, code: &str, message: &str) -> Value {
+    let family = if status == StatusCode::TOO_MANY_REQUESTS {
+        "rate_limit_error"
+    } else if status.is_server_error() {
+        "server_error"
+    } else {
+        "invalid_request_error"
+    };
+    json!({ "error": { "message": message, "type": family, "param": null, "code": code } })
 }
 
 impl Refusal {
@@ -59,6 +71,7 @@ impl Refusal {
         let message = self.to_string();
         let body = match protocol {
             Protocol::OpenInference => json!({ "error": message }),
+            Protocol::OpenAi => openai_error(self.status(), self.name(), &message),
             Protocol::Other => json!({ "error": { "type": self.name(), "message": message } }),
         };
         let mut response = Response::new(Bytes::from(body.to_string()));

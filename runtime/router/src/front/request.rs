@@ -26,6 +26,8 @@ const BODIES_KIB: usize = 24 * 1024;
 pub(super) enum Protocol {
     /// Open Inference Protocol, version 2: the error is a string.
     OpenInference,
+    /// OpenAI's chat and completions: the error has a code too, and a stream is complete with its `[DONE]`.
+    OpenAi,
     /// The error has a type and a message.
     Other,
 }
@@ -35,6 +37,8 @@ impl Protocol {
         let path = uri.path();
         if path == "/v2" || path.starts_with("/v2/") {
             Self::OpenInference
+        } else if matches!(path, "/v1/chat/completions" | "/v1/completions") {
+            Self::OpenAi
         } else {
             Self::Other
         }
@@ -168,5 +172,9 @@ mod tests {
             Protocol::Other
         );
         assert_eq!(Protocol::of(&Uri::from_static("/v20")), Protocol::Other);
+        assert_eq!(
+            Protocol::of(&Uri::from_static("/v1/chat/completions?a=b")),
+            Protocol::OpenAi
+        );
     }
 }

@@ -11,7 +11,8 @@ use smallfleet_runtime_core::Arm;
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
-use super::answer::{AnswerBody, Open, Reply, Streaming};
+use super::answer::{AnswerBody, Begun, Open, Reply, Streaming};
+use super::events::Events;
 use super::headers;
 use super::refusal::Refusal;
 use super::request::{BodyBudget, Kept, Protocol};
@@ -48,6 +49,8 @@ enum Failed {
     Status(StatusCode),
     #[error("{0}")]
     Engine(#[from] EngineError),
+    #[error("it broke off before its first byte: {0}")]
+    NoByte(#[from] hyper::Error),
 }
 
 impl Failed {
@@ -60,6 +63,7 @@ impl Failed {
             Self::NotReady => "not_ready",
             Self::Status(_) => "status",
             Self::Engine(error) => error.reason(),
+            Self::NoByte(_) => "no_byte",
         }
     }
 
@@ -68,9 +72,11 @@ impl Failed {
         match self {
             Self::QueueFull => Refusal::QueueFull(arm),
             Self::TooSlow => Refusal::Deadline(limits.max_request_seconds),
-            Self::Unrouted | Self::NotReady | Self::Status(_) | Self::Engine(_) => {
-                Refusal::NoEngine
-            }
+            Self::Unrouted
+            | Self::NotReady
+            | Self::Status(_)
+            | Self::Engine(_)
+            | Self::NoByte(_) => Refusal::NoEngine,
         }
     }
 }
@@ -176,7 +182,10 @@ impl Front {
         };
         // Stable's unit ends badly here, whoever answers it.
         drop(unit);
-        let gone = matches!(failed, Failed::NotReady | Failed::Engine(_));
+        let gone = matches!(
+            failed,
+            Failed::NotReady | Failed::Engine(_) | Failed::NoByte(_)
+        );
         if gone && let Some(candidate) = self.plane.routed_candidate() {
             self.note_fallback(Arm::Stable, &failed);
             if let Ok(reply) = self.ask_candidate(asked, &candidate, asked.deadline).await {
@@ -194,7 +203,7 @@ impl Front {
             let client = self.own.client().ok_or(Failed::NotReady)?;
             let (head, lent) = client.send(asked.kept.to_engine()).await?;
             Ok(Reply {
-                head,
+                head: begun(head).await?,
                 lent,
                 slot,
                 at_candidate: None,
@@ -203,7 +212,7 @@ impl Front {
         let reply = timeout_at(asked.deadline, ask)
             .await
             .unwrap_or(Err(Failed::TooSlow));
-        if matches!(reply, Err(Failed::Engine(_))) {
+        if matches!(reply, Err(Failed::Engine(_) | Failed::NoByte(_))) {
             self.own.doubt();
         }
         reply
@@ -221,7 +230,7 @@ impl Front {
             let slot = self.plane.queue(Arm::Candidate).enter().await;
             let slot = slot.map_err(|_| Failed::QueueFull)?;
             let (head, lent) = candidate.client.send(asked.kept.to_engine()).await?;
-            Ok((head, lent, slot))
+            Ok((begun(head).await?, lent, slot))
         };
         let (head, lent, slot) = tokio::select! {
             biased;
@@ -258,6 +267,7 @@ impl Front {
             unit,
             since: asked.since,
             good: parts.status < StatusCode::BAD_REQUEST,
+            events: Events::of(&parts.headers, asked.protocol),
             lent: reply.lent,
             slot: reply.slot,
             at_candidate: reply.at_candidate,
@@ -300,6 +310,12 @@ impl Front {
             headers.insert(headers::FALLBACK, HeaderValue::from_static("true"));
         }
     }
+}
+
+/// Waits for the first bytes of an answer: until they are here another arm can still answer.
+async fn begun(head: Response<Incoming>) -> Result<Response<Begun>, hyper::Error> {
+    let (parts, body) = head.into_parts();
+    Ok(Response::from_parts(parts, Begun::wait(body).await?))
 }
 
 /// Answers of the candidate that stable gives instead: its own failures, not the client's.

@@ -46,6 +46,14 @@ impl Unit {
         }
     }
 
+    /// The first byte of a good answer has been delivered.
+    pub fn first_byte(&self) {
+        if let Some(ticket) = self.ticket {
+            let latency = self.coin.elapsed();
+            self.plane.lock().counters.first_byte(ticket, latency);
+        }
+    }
+
     /// The last byte of a good answer has been delivered.
     pub fn good(mut self) {
         let latency = self.coin.elapsed();

@@ -10,7 +10,7 @@ use smallfleet_protocol::v1;
 use smallfleet_runtime_core::counters::{EpochReport, Report, Sample};
 use smallfleet_runtime_core::lease::LastCut;
 use smallfleet_runtime_core::route::{
-    Candidate, Freeze, Grant, Instruction, InvalidRoute, Override, Route,
+    Candidate, Freeze, Grant, Instruction, InvalidRoute, Override, Route, Signal,
 };
 use smallfleet_runtime_core::{Arm, PerArm};
 
@@ -35,6 +35,8 @@ pub struct Identity {
 pub(super) enum WireError {
     #[error("the kind of the route is unknown")]
     Kind,
+    #[error("the latency signal {0} is unknown")]
+    Signal(i32),
     #[error("a grant without a candidate")]
     NoCandidate,
     #[error("the candidate's address {0:?} is no ip:port")]
@@ -82,7 +84,17 @@ fn grant(route: &v1::Route) -> Result<Grant, WireError> {
         lease: Duration::from_millis(route.lease_milliseconds.into()),
         burn_in_units: route.burn_in_units,
         errors_maturity: Duration::from_secs(route.errors_maturity_seconds.into()),
+        signal: signal(route.latency_signal)?,
     })
+}
+
+/// One that this router does not know is refused: it would count something else than the operator thinks.
+fn signal(code: i32) -> Result<Signal, WireError> {
+    match v1::LatencySignal::try_from(code) {
+        Ok(v1::LatencySignal::Unspecified | v1::LatencySignal::Total) => Ok(Signal::Total),
+        Ok(v1::LatencySignal::FirstToken) => Ok(Signal::FirstToken),
+        Err(_) => Err(WireError::Signal(code)),
+    }
 }
 
 fn candidate(candidate: &v1::Candidate) -> Result<Candidate, WireError> {
@@ -280,6 +292,7 @@ mod tests {
             lease_milliseconds: 10_000,
             burn_in_units: 50,
             errors_maturity_seconds: 120,
+            latency_signal: 0,
         }
     }
 
@@ -290,7 +303,8 @@ mod tests {
 
     #[test]
     fn half_a_grant_is_refused() {
-        let broken: [fn(&mut v1::Route); 8] = [
+        let broken: [fn(&mut v1::Route); 9] = [
+            |route| route.latency_signal = 3,
             |route| route.kind = 0,
             |route| route.candidate = None,
             |route| route.candidate.as_mut().expect("it is there").address = "nowhere".into(),

@@ -17,11 +17,13 @@ use serde_json::{Value, json};
 use super::error::V2Error;
 use super::exchange::exchange;
 use super::{ApiError, App};
+use crate::config::Task;
 
 #[cfg(test)]
 pub use message::parse;
 
-pub fn routes() -> Router<Arc<App>> {
+/// A generator has no tensors to describe; it answers the health checks only.
+pub fn routes(task: Task) -> Router<Arc<App>> {
     let only_get = || async { V2Error(ApiError::Method { allowed: "GET" }) };
     let only_post = || async { V2Error(ApiError::Method { allowed: "POST" }) };
     let mut router = Router::new()
@@ -32,6 +34,9 @@ pub fn routes() -> Router<Arc<App>> {
         )
         .route("/v2/health/ready", get(ready).fallback(only_get))
         .route("/v2/{*rest}", any(not_found));
+    if task != Task::TextClassification {
+        return router.route("/v2/models/{*rest}", any(wrong_task));
+    }
     for model in ["/v2/models/{name}", "/v2/models/{name}/versions/{version}"] {
         router = router
             .route(model, get(metadata).fallback(only_get))
@@ -94,7 +99,7 @@ async fn metadata(State(app): State<Arc<App>>, path: NamedPath) -> Result<Json<V
     Ok(Json(message::metadata(
         &app.model_name,
         &app.revision,
-        app.loaded()?.labels.len(),
+        app.classifier()?.labels.len(),
     )))
 }
 
@@ -110,22 +115,20 @@ async fn infer(
     request: Request,
 ) -> Result<Response, V2Error> {
     check_name(&app, path)?;
-    let response = exchange(&app, request, message::parse, |asked, answer, loaded| {
-        message::render(
-            &app.model_name,
-            &app.revision,
-            asked,
-            answer,
-            &loaded.labels,
-        )
+    let response = exchange(&app, request, message::parse, |asked, answer, desk| {
+        message::render(&app.model_name, &app.revision, asked, answer, &desk.labels)
     });
     Ok(response.await?)
 }
 
+async fn wrong_task(State(app): State<Arc<App>>, uri: Uri) -> V2Error {
+    V2Error(app.wrong_task(uri.path()))
+}
+
 async fn not_found(State(app): State<Arc<App>>, uri: Uri) -> V2Error {
     V2Error(ApiError::NotFound(format!(
-        "there is nothing at {}; call POST /v2/models/{}/infer",
+        "there is nothing at {}; call {}",
         uri.path(),
-        app.model_name
+        app.answers()
     )))
 }

@@ -6,8 +6,9 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 
 use super::batch::{self, Pending};
-use super::worker::{Answer, Job, WorkError};
+use super::worker::{Answer, Job};
 use crate::model::{Prediction, Tokens};
+use crate::work::WorkError;
 
 /// One request at work.
 struct Active {
