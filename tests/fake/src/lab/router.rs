@@ -12,7 +12,7 @@ use smallfleet_protocol::v1;
 use smallfleet_protocol::v1::operator_message::Message as Down;
 use smallfleet_protocol::v1::router_message::Message as Up;
 use smallfleet_runtime_core::lease::{Echo, HeldRoute};
-use smallfleet_runtime_core::route::{Candidate, Freeze, Grant, Instruction, Route};
+use smallfleet_runtime_core::route::{Candidate, Freeze, Grant, Instruction, Route, Signal};
 
 use super::counting::Counting;
 use super::monitor::lock;
@@ -281,6 +281,7 @@ fn grant(message: &v1::Route) -> Option<Grant> {
         }),
         lease: Duration::from_millis(message.lease_milliseconds.into()),
         burn_in_units: message.burn_in_units,
+        signal: Signal::Total,
         errors_maturity: Duration::from_secs(message.errors_maturity_seconds.into()),
     })
 }
