@@ -43,6 +43,8 @@ pub enum Error {
     Timeout { what: &'static str, seconds: u64 },
     #[error("{object} belongs to somebody else and is not touched")]
     Foreign { object: String },
+    #[error("SmallModel {model} has changed since the look that this plan is from")]
+    Outdated { model: String },
     #[error("{what}: {source}")]
     Json {
         what: &'static str,
@@ -57,7 +59,7 @@ impl Error {
         match self {
             Self::Api { source, .. } => class_of(source),
             Self::Timeout { .. } => Class::Transient,
-            Self::Foreign { .. } => Class::Conflict,
+            Self::Foreign { .. } | Self::Outdated { .. } => Class::Conflict,
             Self::Json { .. } => Class::Bug,
         }
     }

@@ -38,6 +38,8 @@ pub struct Memory {
     key: Option<(String, Instant)>,
     /// When numbers were last written into status or the evidence store.
     pub numbers: Option<Instant>,
+    /// When the SmallModel that the last World was built from was asked for.
+    pub asked: Option<Instant>,
     /// When this leader first saw each pod.
     seen: pods::Seen,
     /// Set once enough of the wave was heard; until then the leader is resuming this model.
@@ -95,6 +97,7 @@ impl Observer {
         key: &ModelKey,
         memory: &mut Memory,
     ) -> Result<Option<World>, Error> {
+        memory.asked = Some(Instant::now());
         let Some(model) = self.read_model(key).await? else {
             return Ok(None);
         };
