@@ -3,6 +3,8 @@
 //! Every write is guarded: creations have fixed names and never adopt what is there, changes and deletions carry the uid, status
 //! and evidence carry the resourceVersion that the plan started from.
 
+use std::time::Duration;
+
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
@@ -43,11 +45,28 @@ impl std::fmt::Debug for Applier {
     }
 }
 
+/// A World of this age may still be acted on: much less than another replica needs to become leader and to act.
+const LOOK_AGE_MAX: Duration = Duration::from_secs(2);
+
 /// One model under change.
 struct Target<'a> {
     key: &'a ModelKey,
     world: &'a World,
     owner: Owner,
+    current: Current,
+}
+
+/// The version of the SmallModel that is acted on, and when it was last known to be the newest.
+struct Current {
+    resource_version: Option<String>,
+    known: Option<Instant>,
+}
+
+impl Current {
+    fn is_old(&self) -> bool {
+        self.known
+            .is_none_or(|known| known.elapsed() > LOOK_AGE_MAX)
+    }
 }
 
 impl Applier {
@@ -77,15 +96,22 @@ impl Applier {
         plan: Plan,
         memory: &mut Memory,
     ) -> Result<(), Error> {
-        let target = Target {
+        let mut target = Target {
             key,
             world,
             owner: Owner::of(&world.model),
+            current: Current {
+                resource_version: world.model.resource_version(),
+                known: memory.asked,
+            },
         };
         for action in plan.actions {
             let kind = kind(&action);
             tracing::debug!(namespace = key.0, model = key.1, kind, "action");
-            self.execute(&target, action, memory).await?;
+            if needs_current(&action) && target.current.is_old() {
+                self.prove_current(&mut target).await?;
+            }
+            self.execute(&mut target, action, memory).await?;
             self.metrics.action(kind);
         }
         Ok(())
@@ -93,7 +119,7 @@ impl Applier {
 
     async fn execute(
         &self,
-        target: &Target<'_>,
+        target: &mut Target<'_>,
         action: Action,
         memory: &mut Memory,
     ) -> Result<(), Error> {
@@ -164,10 +190,25 @@ impl Applier {
         Api::namespaced(self.client.clone(), &target.key.0)
     }
 
+    /// A leader that was held up may have a successor that has gone on since: an old plan is dropped, not carried out late.
+    async fn prove_current(&self, target: &mut Target<'_>) -> Result<(), Error> {
+        let asked = Instant::now();
+        let models: Api<SmallModel> = self.api(target);
+        let model = call("read the SmallModel again", models.get_opt(&target.key.1)).await?;
+        let version = model.and_then(|model| model.resource_version());
+        if version != target.current.resource_version {
+            return Err(Error::Outdated {
+                model: target.key.1.clone(),
+            });
+        }
+        target.current.known = Some(asked);
+        Ok(())
+    }
+
     /// Server-side apply with the resourceVersion that the plan saw: a status that changed meanwhile is a conflict.
     async fn persist_status(
         &self,
-        target: &Target<'_>,
+        target: &mut Target<'_>,
         status: &SmallModelStatus,
     ) -> Result<(), Error> {
         let patch = json!({
@@ -176,19 +217,24 @@ impl Applier {
             "metadata": {
                 "name": target.key.1,
                 "uid": target.owner.uid,
-                "resourceVersion": target.world.model.resource_version(),
+                "resourceVersion": target.current.resource_version,
             },
             "status": status,
         });
         let models: Api<SmallModel> = self.api(target);
         let params = PatchParams::apply(FIELD_MANAGER).force();
         let patch = Patch::Apply(patch);
-        call(
+        let asked = Instant::now();
+        let written = call(
             "write the status",
             models.patch_status(&target.key.1, &params, &patch),
         )
-        .await
-        .map(drop)
+        .await?;
+        target.current = Current {
+            resource_version: written.resource_version(),
+            known: Some(asked),
+        };
+        Ok(())
     }
 
     async fn save_evidence(
@@ -426,6 +472,15 @@ fn uid_of<T>(slot: &Slot<T>, uid: impl Fn(&T) -> &String) -> Option<String> {
         Slot::Ours(view) => Some(uid(view).clone()),
         Slot::Absent | Slot::Foreign(_) => None,
     }
+}
+
+/// Whether it may be done only where nobody has changed the SmallModel since. A cut only lowers, an event only tells, and a status
+/// names the version that it follows.
+const fn needs_current(action: &Action) -> bool {
+    !matches!(
+        action,
+        Action::Cut { .. } | Action::PersistStatus(_) | Action::Emit(_)
+    )
 }
 
 /// Label of metrics.

@@ -46,6 +46,8 @@ pub enum Error {
     Timeout { what: &'static str, seconds: u64 },
     #[error("{object} belongs to somebody else and is not touched")]
     Foreign { object: String },
+    #[error("SmallModel {model} has changed since the look that this plan is from")]
+    Outdated { model: String },
     #[error("{what}: {source}")]
     Json {
         what: &'static str,
@@ -61,6 +63,7 @@ impl Error {
             Self::Api { source, .. } => class_of(source),
             Self::Timeout { .. } => Class::Transient,
             Self::Foreign { .. } => Class::Foreign,
+            Self::Outdated { .. } => Class::Conflict,
             Self::Json { .. } => Class::Bug,
         }
     }

@@ -70,6 +70,7 @@ impl Observer {
         key: &ModelKey,
         memory: &mut Memory,
     ) -> Result<Option<World>, Error> {
+        memory.asked = Some(Instant::now());
         let Some(model) = self.read_model(key).await? else {
             return Ok(None);
         };

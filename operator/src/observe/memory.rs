@@ -21,6 +21,8 @@ pub struct Memory {
     pub reservations: Reservations,
     /// When numbers were last written into status or the evidence store.
     pub numbers: Option<Instant>,
+    /// When the SmallModel that the last World was built from was asked for.
+    pub asked: Option<Instant>,
     /// A creation ran into an object of another owner; it is looked for until it is gone.
     pub stranger: Option<Stranger>,
     /// Set once enough of the wave was heard; until then the leader is resuming this model.

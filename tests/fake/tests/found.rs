@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails the test")]
 
 use smallfleet_fake::server::Fault;
-use smallfleet_fake::story::{PROMOTION, ROLLBACK, Told};
+use smallfleet_fake::story::{PROMOTION, REVERTED, ROLLBACK, Told};
 
 /// Position of the n-th write to a path that ends so.
 fn write(told: &Told, end: &str, nth: usize) -> usize {
@@ -33,4 +33,20 @@ fn an_old_leader_deletes_no_candidate_that_the_new_one_routes_to() {
         seconds: 4,
     };
     assert_eq!(ROLLBACK.tell(&resting, stall).ending, sound.ending);
+}
+
+/// It carried out a plan that it had made before another leader took the revision back.
+#[test]
+fn a_leader_that_was_held_up_does_not_promote_what_its_successor_took_back() {
+    let resting = REVERTED.resting();
+    let sound = REVERTED.tell(&resting, Fault::None);
+    let last = sound.reads.len();
+    for read in last - 12..=last {
+        let stall = Fault::StallAfterRead { read, seconds: 4 };
+        assert_eq!(
+            REVERTED.tell(&resting, stall).ending,
+            sound.ending,
+            "read {read}"
+        );
+    }
 }
