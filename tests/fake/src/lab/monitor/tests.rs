@@ -1,7 +1,7 @@
 //! The checks notice what they are there for.
 
 use serde_json::json;
-use smallfleet_runtime_core::route::{Candidate, Grant};
+use smallfleet_runtime_core::route::{Candidate, Grant, Signal};
 
 use super::*;
 use crate::server::Key;
@@ -95,6 +95,7 @@ fn a_grant_that_was_never_persisted_is_noticed() {
         lease: ROUTE_LEASE,
         burn_in_units: 50,
         errors_maturity: Duration::from_secs(1),
+        signal: Signal::Total,
     };
     let route = Route {
         rollout_id: "abc".to_owned(),
