@@ -65,7 +65,7 @@ e2e: SUITE := stories
 e2e: cluster-build models ## The end-to-end suite on the local cluster (STORY=name runs those whose name holds it)
 	$(RUN_SUITE)
 
-e2e-faults: SUITE := faults
+e2e-faults: SUITE := breaking
 e2e-faults: cluster-build models ## Processes, nodes and daemons killed under load: about 30 minutes, not part of test (STORY=name)
 	$(RUN_SUITE)
 
