@@ -111,7 +111,28 @@ fn entry<T: Table>(title: &'static str, section: fn(&T) -> Section) -> Result<En
 }
 
 fn text(entries: &[Entry]) -> String {
-    let mut text = INTRODUCTION.to_owned();
+    let mut text = INTRODUCTION.to_owned() + &circumstances(entries);
+    text += "| table | measured | commit | took |\n|---|---|---|---|\n";
+    for entry in entries {
+        text += &match &entry.taken {
+            Some((taken, commit, seconds)) => {
+                format!("| `{}` | {taken} | {commit} | {seconds} s |\n", entry.name)
+            }
+            None => format!("| `{}` | not yet | | |\n", entry.name),
+        };
+    }
+    for Entry { section, .. } in entries {
+        text += &format!("\n## {}\n\n{}", section.title, section.text);
+        for (file, _) in &section.plots {
+            text += &format!("\n![{}](benchmarks/{file})\n", section.title);
+        }
+    }
+    text
+}
+
+/// The machine and the versions.
+fn circumstances(entries: &[Entry]) -> String {
+    let mut text = String::new();
     let machines = entries.iter().filter_map(|entry| entry.machine.as_ref());
     let machines: BTreeSet<String> = machines.map(Machine::describe).collect();
     for machine in machines {
@@ -128,21 +149,6 @@ fn text(entries: &[Entry]) -> String {
         versions.join(", ")
     );
     text += "- ONNX Runtime 1.31.1 on both sides; the models are those of `make models` (MiniLM classifiers, int8; `slow` is fp32 and padded)\n\n";
-    text += "| table | measured | commit | took |\n|---|---|---|---|\n";
-    for entry in entries {
-        text += &match &entry.taken {
-            Some((taken, commit, seconds)) => {
-                format!("| `{}` | {taken} | {commit} | {seconds} s |\n", entry.name)
-            }
-            None => format!("| `{}` | not yet | | |\n", entry.name),
-        };
-    }
-    for Entry { section, .. } in entries {
-        text += &format!("\n## {}\n\n{}", section.title, section.text);
-        for (file, _) in &section.plots {
-            text += &format!("\n![{}](benchmarks/{file})\n", section.title);
-        }
-    }
     text
 }
 

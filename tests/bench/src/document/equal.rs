@@ -10,8 +10,6 @@ const ROLLED_BACK_MAX: f64 = 0.03;
 pub fn section(data: &Equal) -> Section {
     let rolled_back = data.runs.iter().filter(|run| is_rolled_back(run));
     let rolled_back: Vec<&Run> = rolled_back.collect();
-    let promoted = units(&data.runs, |outcome| outcome == PROMOTED);
-    let requests: usize = data.runs.iter().map(|run| run.requests).sum();
     let mut text = format!(
         "The same model under another value of an environment variable that nothing reads, again and again: {} rollouts, {} SmallModels at once on the same cores, {} each. \
          alpha 1 %, beta 5 %.\n\n",
@@ -20,37 +18,41 @@ pub fn section(data: &Equal) -> Section {
         data.rate.describe()
     );
     text += "| rollouts | verdicts | rolled back | requests in all | units to promote: median, p90 | p50 candidate / stable | failed requests | goal: at most 3 of 100 rolled back |\n|---|---|---|---|---|---|---|---|\n";
-    let goal = !data.runs.is_empty()
-        && as_f64(rolled_back.len()) <= ROLLED_BACK_MAX * as_f64(data.runs.len());
-    text += &format!(
-        "| {} | {} | {} | {requests} | {:.0}, {:.0} | {:.3} | {} | {} |\n",
-        data.runs.len(),
-        outcomes(&data.runs),
-        rolled_back.len(),
-        median(&promoted),
-        quantile(&promoted, 0.9),
-        median(
-            &data
-                .runs
-                .iter()
-                .map(|run| run.candidate_p50 / run.stable_p50.max(1e-9))
-                .collect::<Vec<_>>()
-        ),
-        data.runs.iter().map(|run| run.failed).sum::<usize>(),
-        verdict(goal)
-    );
+    text += &row(&data.runs, rolled_back.len());
     for run in rolled_back {
         text += &format!("\n- {}: {}\n", run.outcome, run.effect);
     }
     text += &broken(&data.broken);
+    let promoted = units(&data.runs, |outcome| outcome == PROMOTED);
+    let plots = vec![
+        ("equal.svg", plot(&promoted).svg()),
+        ("equal-harm.svg", harm(&data.runs).svg()),
+    ];
     Section {
         title: "",
         text,
-        plots: vec![
-            ("equal.svg", plot(&promoted).svg()),
-            ("equal-harm.svg", harm(&data.runs).svg()),
-        ],
+        plots,
     }
+}
+
+fn row(runs: &[Run], rolled_back: usize) -> String {
+    let promoted = units(runs, |outcome| outcome == PROMOTED);
+    let ratios = runs
+        .iter()
+        .map(|run| run.candidate_p50 / run.stable_p50.max(1e-9));
+    let is_reached =
+        !runs.is_empty() && as_f64(rolled_back) <= ROLLED_BACK_MAX * as_f64(runs.len());
+    format!(
+        "| {} | {} | {rolled_back} | {} | {:.0}, {:.0} | {:.3} | {} | {} |\n",
+        runs.len(),
+        outcomes(runs),
+        runs.iter().map(|run| run.requests).sum::<usize>(),
+        median(&promoted),
+        quantile(&promoted, 0.9),
+        median(&ratios.collect::<Vec<_>>()),
+        runs.iter().map(|run| run.failed).sum::<usize>(),
+        verdict(is_reached)
+    )
 }
 
 fn is_rolled_back(run: &Run) -> bool {

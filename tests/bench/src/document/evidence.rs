@@ -96,7 +96,7 @@ fn plot(data: &Evidence) -> Plot {
         points: plot::column(x, 0.3, values),
     };
     let shade = |x: f64, y| Mark::Box {
-        x: (x - 0.35, x + 0.35),
+        x: (x - 0.28, x + 0.28),
         y,
         label: "simulated".to_owned(),
     };

@@ -10,22 +10,7 @@ pub fn section(data: &Data) -> Section {
         data.pods.len(),
         data.rate
     );
-    text += "| operator | in the time watched | goal |\n|---|---|---|\n";
-    text += &format!(
-        "| writes but those of its Lease | {} | 0: {} |\n",
-        data.writes,
-        verdict(data.writes == 0)
-    );
-    text += &format!("| writes of its Lease | {} | |\n", data.lease_writes);
-    text += &format!(
-        "| reads (a watch counts when it begins) | {} | |\n",
-        data.reads
-    );
-    text += &format!(
-        "| CPU | {:.1} thousandths of a core | |\n",
-        data.operator_millicores
-    );
-    text += &format!("| memory | {} | |\n", memory(&data.operator_memory));
+    text += &operator(data);
     text += "\n| each stable pod | memory: median of the pods |\n|---|---|\n";
     let routers: Vec<Memory> = data.pods.iter().map(|pod| pod.router).collect();
     let engines: Vec<Memory> = data.pods.iter().map(|pod| pod.engine).collect();
@@ -41,6 +26,38 @@ pub fn section(data: &Data) -> Section {
         text,
         plots: Vec::new(),
     }
+}
+
+fn operator(data: &Data) -> String {
+    let writes = verdict(data.writes == 0);
+    let rows = [
+        (
+            "writes but those of its Lease",
+            data.writes.to_string(),
+            format!("0: {writes}"),
+        ),
+        (
+            "writes of its Lease",
+            data.lease_writes.to_string(),
+            String::new(),
+        ),
+        (
+            "reads (a watch counts when it begins)",
+            data.reads.to_string(),
+            String::new(),
+        ),
+        (
+            "CPU, thousandths of a core",
+            format!("{:.1}", data.operator_millicores),
+            String::new(),
+        ),
+        ("memory", memory(&data.operator_memory), String::new()),
+    ];
+    let mut text = "| operator | in the time watched | goal |\n|---|---|---|\n".to_owned();
+    for (name, value, goal) in rows {
+        text += &format!("| {name} | {value} | {goal} |\n");
+    }
+    text
 }
 
 fn memory(memory: &Memory) -> String {

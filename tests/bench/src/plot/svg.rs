@@ -76,12 +76,12 @@ impl<'a> Svg<'a> {
     /// One line of names below the title.
     pub(super) fn legend(&mut self, series: &[String]) {
         /// Wider than the widest usual letter on average.
-        const LETTER: f64 = 7.6;
+        const LETTER: f64 = 7.4;
         let mut x = LEFT;
         for (number, name) in series.iter().enumerate() {
             self.circle(number, (x + 5.0, 46.0), 5.0);
             self.words(x + 16.0, 50.0, "start", "", name);
-            x += 40.0 + LETTER * crate::stats::as_f64(name.chars().count());
+            x += 36.0 + LETTER * crate::stats::as_f64(name.chars().count());
         }
     }
 
@@ -142,7 +142,8 @@ impl<'a> Svg<'a> {
             right - left,
             (low - high).max(3.0)
         );
-        self.words(f64::midpoint(left, right), high - 6.0, "middle", "", label);
+        let middle = f64::midpoint(low, high) + 4.0;
+        self.words(right + 6.0, middle, "start", "", label);
     }
 
     fn circle(&mut self, series: usize, (x, y): (f64, f64), radius: f64) {

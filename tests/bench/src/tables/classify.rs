@@ -190,27 +190,38 @@ async fn one_round(
                 "{} gives other answers",
                 server.name
             );
-            println!(
-                "round {}/{}, {clients} clients, {}: {:.0} requests/s, p50 {:.1} ms, p99 {:.1} ms",
-                round + 1,
-                arguments.rounds,
-                server.name,
-                answers.requests_per_second(),
-                answers.milliseconds(0.5),
-                answers.milliseconds(0.99)
-            );
-            samples.push(Sample {
-                server: server.name.clone(),
-                clients,
-                round,
-                requests_per_second: answers.requests_per_second(),
-                p50: answers.milliseconds(0.5),
-                p99: answers.milliseconds(0.99),
-                failed: answers.failed,
-            });
+            let sample = Sample::new(server, clients, round, &answers);
+            println!("{}", sample.describe());
+            samples.push(sample);
         }
     }
     Ok(samples)
+}
+
+impl Sample {
+    fn new(server: &Server, clients: usize, round: usize, answers: &Answers) -> Self {
+        Self {
+            server: server.name.clone(),
+            clients,
+            round,
+            requests_per_second: answers.requests_per_second(),
+            p50: answers.milliseconds(0.5),
+            p99: answers.milliseconds(0.99),
+            failed: answers.failed,
+        }
+    }
+
+    fn describe(&self) -> String {
+        format!(
+            "round {}, {} clients, {}: {:.0} requests/s, p50 {:.1} ms, p99 {:.1} ms",
+            self.round + 1,
+            self.clients,
+            self.server,
+            self.requests_per_second,
+            self.p50,
+            self.p99
+        )
+    }
 }
 
 /// Runs the client program where the servers are.

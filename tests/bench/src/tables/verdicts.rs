@@ -331,8 +331,11 @@ impl Watch {
             .rollout
             .as_ref()
             .and_then(|rollout| rollout.refusal.as_ref());
+        // Without a refusal it is `Promoted`, or `Superseded` where someone edited spec meanwhile.
+        let last = status.last_rollout.as_ref();
+        let last = last.map_or_else(String::new, |last| last.outcome.clone());
         Run {
-            outcome: refusal.map_or_else(|| PROMOTED.to_owned(), |it| it.reason.clone()),
+            outcome: refusal.map_or(last, |refusal| refusal.reason.clone()),
             effect: refusal.map_or_else(String::new, |it| it.effect.clone()),
             units: self.units,
             peak_log_e: self.peak_log_e.max(-99.0),

@@ -21,8 +21,8 @@ pub enum Mode {
 impl Mode {
     pub fn name(self) -> &'static str {
         match self {
-            Self::Inline => "Python, model in the event loop",
-            Self::Thread => "Python, model in a thread",
+            Self::Inline => "Python, event loop",
+            Self::Thread => "Python, thread",
         }
     }
 
