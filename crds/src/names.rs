@@ -26,14 +26,19 @@ pub const ANNOTATION_SESSION_ADDRESS: &str = "smallfleet.dev/session-address";
 
 /// Values of [`LABEL_ROLE`].
 pub mod role {
+    /// A pod of the DaemonSet, which serves the promoted revision.
     pub const STABLE: &str = "stable";
+    /// A pod of the operator's own beside a stable one, with the revision on trial.
     pub const CANDIDATE: &str = "candidate";
+    /// A pod that answers the labelled set once and ends.
     pub const EVALUATION: &str = "evaluation";
 }
 
 /// Names of the containers of every runtime pod.
 pub mod container {
+    /// Takes requests, tosses the coin, counts.
     pub const ROUTER: &str = "router";
+    /// Holds the model: a native sidecar, so it stops after the router.
     pub const ENGINE: &str = "engine";
 }
 
@@ -53,18 +58,32 @@ pub mod port {
 
 /// Condition types of a SmallModel.
 pub mod condition {
+    /// Spec can be followed: it is valid, and what it names was not found to be wrong.
     pub const ACCEPTED: &str = "Accepted";
+    /// At least one node serves.
     pub const AVAILABLE: &str = "Available";
+    /// What spec asks for serves on all Ready nodes.
     pub const READY: &str = "Ready";
+    /// Only while true: the operator is on its way to Ready, or waits for its environment or a person.
     pub const RECONCILING: &str = "Reconciling";
+    /// Only while true: without an edit, a command or a repair it does not become Ready.
     pub const STALLED: &str = "Stalled";
+    /// Only while true: the rollout raises nothing; the reason says what it waits for.
     pub const PAUSED: &str = "Paused";
 }
 
 /// Response headers that state facts about an answer.
 pub mod header {
+    /// Hash of the revision whose engine answered; absent where the router answered itself.
     pub const REVISION: &str = "x-smallfleet-revision";
+    /// `stable` or `candidate`.
     pub const ARM: &str = "x-smallfleet-arm";
-    pub const CONFIDENCE: &str = "x-smallfleet-confidence";
+    /// `true` where the other arm failed and this one answered instead.
+    pub const FALLBACK: &str = "x-smallfleet-fallback";
+    /// Node of the router that answered.
     pub const NODE: &str = "x-smallfleet-node";
+    /// How sure the model is of its answer.
+    pub const CONFIDENCE: &str = "x-smallfleet-confidence";
+    /// A text was longer than the model takes and was cut.
+    pub const TRUNCATED: &str = "x-smallfleet-truncated";
 }

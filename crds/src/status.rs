@@ -135,6 +135,9 @@ pub struct RolloutStatus {
     pub candidate_traffic_permille: u32,
     /// Nodes that hold a candidate, by rank: names. At most the wave of the step.
     pub wave: Vec<String>,
+    /// Nodes of the wave whose routers may send requests to the candidate. Set when traffic is raised: a candidate that gets ready
+    /// is given none by that alone.
+    pub granted: Vec<String>,
     /// Nodes that this rollout no longer uses, with the reason; at most 20 are kept.
     pub excluded: Vec<WorstNode>,
     /// Seconds with at least one granted route with traffic, of the whole rollout.

@@ -3,8 +3,6 @@
 //! Every write is guarded: creations have fixed names and never adopt what is there, changes and deletions carry the uid, status
 //! and evidence carry the resourceVersion that the plan started from.
 
-use std::time::Instant;
-
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
@@ -22,11 +20,12 @@ use smallfleet_core::world::{Slot, World};
 use smallfleet_crds::SmallModel;
 use smallfleet_crds::names::{FIELD_MANAGER, LABEL_MODEL, LABEL_VERDICT};
 use smallfleet_crds::status::SmallModelStatus;
+use tokio::time::Instant;
 
 use crate::caches::controller_uid;
-use crate::error::{Error, is_conflict, is_not_found};
+use crate::error::{Class, Error, is_conflict, is_not_found};
 use crate::metrics::Metrics;
-use crate::observe::{EVIDENCE_KEY, Memory, call};
+use crate::observe::{EVIDENCE_KEY, Memory, Stranger, call, node_of};
 use crate::session::{Hub, ModelKey};
 
 /// Executes Plans.
@@ -113,8 +112,7 @@ impl Applier {
                 memory.numbers = Some(Instant::now());
             }
             Action::CreateRevision(revision) => {
-                self.create(target, "create a ControllerRevision", &*revision)
-                    .await?
+                self.create_revision(target, &revision, memory).await?;
             }
             Action::LabelRevision { name, uid, verdict } => {
                 self.label_revision(target, &name, &uid, verdict.as_str())
@@ -149,7 +147,7 @@ impl Applier {
                 )
                 .await?;
             }
-            Action::CreatePod(pod) => self.create(target, "create a pod", &*pod).await?,
+            Action::CreatePod(pod) => self.create_pod(target, &pod, memory).await?,
             Action::DeletePod { name, uid } => {
                 self.delete::<Pod>(target, "delete a pod", &name, uid)
                     .await?
@@ -227,6 +225,48 @@ impl Applier {
             .map(drop),
             None => call(what, api.create(&post(), &config_map)).await.map(drop),
         }
+    }
+
+    /// A pod that the API server refuses (quota, LimitRange, PodSecurity, no such ServiceAccount) is a fact of its environment: the
+    /// next plan is told, and this one goes on.
+    async fn create_pod(
+        &self,
+        target: &Target<'_>,
+        pod: &Pod,
+        memory: &mut Memory,
+    ) -> Result<(), Error> {
+        if !memory.reservations.take(&node_of(pod), target.key) {
+            // Another model was faster: the next plan sees that its pod is there.
+            return Ok(());
+        }
+        match self.create(target, "create a pod", pod).await {
+            Ok(()) => memory.pod_created(pod),
+            Err(error) if matches!(error.class(), Class::Invalid | Class::Forbidden) => {
+                tracing::warn!(pod = pod.name_any(), %error, "the API server refused a pod");
+                memory.pod_refused(pod, error.to_string());
+            }
+            Err(error) => {
+                if let Error::Foreign { .. } = error {
+                    memory.stranger = Some(Stranger::Pod(pod.name_any()));
+                }
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    async fn create_revision(
+        &self,
+        target: &Target<'_>,
+        revision: &ControllerRevision,
+        memory: &mut Memory,
+    ) -> Result<(), Error> {
+        let outcome = self.create(target, "create a ControllerRevision", revision);
+        outcome.await.inspect_err(|error| {
+            if let Error::Foreign { .. } = error {
+                memory.stranger = Some(Stranger::Revision(revision.name_any()));
+            }
+        })
     }
 
     /// POST under a fixed name. One that is there already is ours from an earlier try, or a stranger's and left alone.

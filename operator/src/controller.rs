@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::StreamExt;
 use kube::runtime::Controller;
@@ -13,6 +13,7 @@ use kube::{Api, Client, ResourceExt};
 use smallfleet_core::{plan, routes};
 use smallfleet_crds::SmallModel;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
@@ -21,6 +22,7 @@ use crate::apply::Applier;
 use crate::error::{Class, Error};
 use crate::metrics::Metrics;
 use crate::observe::{Memory, Observer};
+use crate::reservations::Reservations;
 use crate::session::{Hub, ModelKey};
 
 /// Models that are worked on at the same time.
@@ -39,6 +41,7 @@ pub struct Context {
     pub hub: Hub,
     pub metrics: Metrics,
     pub progress: Progress,
+    reservations: Reservations,
     memories: Mutex<HashMap<ModelKey, (Memory, u32)>>,
 }
 
@@ -57,6 +60,7 @@ impl Context {
             hub,
             metrics,
             progress,
+            reservations: Reservations::default(),
             memories: Mutex::default(),
         }
     }
@@ -64,7 +68,8 @@ impl Context {
     /// A model is reconciled by one task at a time, so its memory may leave the map meanwhile.
     fn take(&self, key: &ModelKey) -> (Memory, u32) {
         let mut memories = self.memories.lock().unwrap_or_else(PoisonError::into_inner);
-        memories.remove(key).unwrap_or_default()
+        let known = memories.remove(key);
+        known.unwrap_or_else(|| (Memory::new(self.reservations.clone()), 0))
     }
 
     fn put(&self, key: ModelKey, memory: Memory, failures: u32) {

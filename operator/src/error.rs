@@ -13,6 +13,8 @@ pub enum Class {
     Invalid,
     /// A right is missing.
     Forbidden,
+    /// An object of another owner has the name: shown as NameConflict until it is gone.
+    Foreign,
     /// Nothing that should happen.
     Bug,
 }
@@ -26,6 +28,7 @@ impl Class {
             Self::Conflict => "conflict",
             Self::Invalid => "invalid",
             Self::Forbidden => "forbidden",
+            Self::Foreign => "foreign",
             Self::Bug => "bug",
         }
     }
@@ -57,7 +60,7 @@ impl Error {
         match self {
             Self::Api { source, .. } => class_of(source),
             Self::Timeout { .. } => Class::Transient,
-            Self::Foreign { .. } => Class::Conflict,
+            Self::Foreign { .. } => Class::Foreign,
             Self::Json { .. } => Class::Bug,
         }
     }
@@ -92,4 +95,18 @@ pub fn is_not_found(error: &kube::Error) -> bool {
 #[must_use]
 pub fn is_conflict(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 409)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Only a conflict is tried again at once; a stranger's object may stay for ever.
+    #[test]
+    fn a_name_that_is_taken_is_no_conflict() {
+        let taken = Error::Foreign {
+            object: "Pod intent-x".to_owned(),
+        };
+        assert_eq!(taken.class(), Class::Foreign);
+    }
 }

@@ -12,4 +12,5 @@ pub mod error;
 pub mod lease;
 pub mod metrics;
 pub mod observe;
+pub mod reservations;
 pub mod session;

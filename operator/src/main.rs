@@ -1,7 +1,7 @@
 //! The operator's process: starts everything, ends everything.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
@@ -18,6 +18,7 @@ use smallfleet_operator::observe::{Client_, Observer};
 use smallfleet_operator::session::{self, Authority, Hub, ModelKey};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
@@ -180,6 +181,7 @@ impl Leader<'_> {
                 session_address: self.config.session_address.clone(),
                 session_ca: self.authority.bundle_pem(),
             },
+            random: rand::random,
             epoch,
             since: Instant::now(),
         };

@@ -4,11 +4,12 @@
 //! than our own last write. Everything else may lag: creations have fixed names, deletions carry uids, and a store is replaced
 //! with its resourceVersion, so an action from a stale view fails instead of happening twice.
 
+mod memory;
 mod objects;
 mod pods;
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Service};
@@ -16,47 +17,24 @@ use kube::api::Api;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
+use smallfleet_core::health;
 use smallfleet_core::render::name;
-use smallfleet_core::world::{Clock, Defaults, Leader, Role, Slot, World, clock_key};
+use smallfleet_core::world::{Clock, Defaults, EvidenceView, Leader, PodView, Role, Slot, World};
 use smallfleet_crds::SmallModel;
+use tokio::time::Instant;
 
 use crate::caches::{Caches, controller_uid, role_of};
 use crate::error::Error;
 use crate::session::{Hub, ModelKey};
 
+pub use memory::{Memory, Stranger};
 pub use objects::{EVIDENCE_KEY, node_view};
+pub use pods::node_of;
 
 /// Most time that one call to the API server may take.
 pub const CALL: Duration = Duration::from_secs(15);
 /// A leader that is new waits this long for the wave's routers at most.
 pub const RESUMING: Duration = Duration::from_secs(30);
-
-/// What this leader remembers of one model between two looks.
-#[derive(Clone, Debug, Default)]
-pub struct Memory {
-    key: Option<(String, Instant)>,
-    /// When numbers were last written into status or the evidence store.
-    pub numbers: Option<Instant>,
-    /// Set once enough of the wave was heard; until then the leader is resuming this model.
-    resumed: bool,
-}
-
-impl Memory {
-    fn in_state(&mut self, model: &SmallModel) -> Duration {
-        let now = clock_key(model);
-        match &self.key {
-            Some((key, since)) if *key == now => since.elapsed(),
-            _ => {
-                self.key = Some((now, Instant::now()));
-                Duration::ZERO
-            }
-        }
-    }
-
-    fn since_numbers(&self) -> Duration {
-        self.numbers.map_or(Duration::MAX, |at| at.elapsed())
-    }
-}
 
 /// Where Worlds are built from.
 #[derive(Clone, Debug)]
@@ -65,6 +43,8 @@ pub struct Observer {
     pub caches: Caches,
     pub hub: Hub,
     pub defaults: Defaults,
+    /// Fresh random bits at every call.
+    pub random: fn() -> u128,
     /// Leader epoch, and since when.
     pub epoch: u64,
     pub since: Instant,
@@ -94,6 +74,21 @@ impl Observer {
             return Ok(None);
         };
         let rollout = rollout_id(&model);
+        let evidence = self
+            .slot(
+                &self.caches.config_maps,
+                key,
+                &name::evidence(&key.1),
+                &model,
+                objects::evidence,
+            )
+            .await?;
+        if let Slot::Ours(EvidenceView {
+            store: Some(store), ..
+        }) = &evidence
+        {
+            self.hub.read_store(key, store);
+        }
         let mut world = World {
             revisions: objects::revisions(&Caches::of_model(&self.caches.revisions, key), &model),
             daemon_set: self
@@ -123,15 +118,7 @@ impl Observer {
                     objects::applied::<ConfigMap>,
                 )
                 .await?,
-            evidence: self
-                .slot(
-                    &self.caches.config_maps,
-                    key,
-                    &name::evidence(&key.1),
-                    &model,
-                    objects::evidence,
-                )
-                .await?,
+            evidence,
             pods: Vec::new(),
             nodes: self
                 .caches
@@ -140,7 +127,9 @@ impl Observer {
                 .iter()
                 .map(|node| node_view(node))
                 .collect(),
-            foreign_candidates: self.foreign_candidates(key),
+            stranger: self.stranger(key, &model, memory).await?,
+            foreign_candidates: self.foreign_candidates(key, memory),
+            refused_pods: memory.refused_pods(&rollout),
             sessions: self.hub.view(key, &rollout),
             leader: Leader {
                 epoch: self.epoch,
@@ -149,15 +138,18 @@ impl Observer {
             clock: Clock {
                 now: Timestamp::now(),
                 in_state: memory.in_state(&model),
+                nothing_serves_for: Duration::ZERO,
+                candidate_missing_for: Duration::ZERO,
                 since_numbers: memory.since_numbers(),
             },
-            random: rand::random(),
+            random: (self.random)(),
             defaults: self.defaults.clone(),
             model,
         };
-        world.pods = pods::views(&self.caches, key, &world);
+        world.pods = pods::views(&self.caches, key, &world, memory);
         self.hub
             .retain(key, &world.pods.iter().map(|pod| pod.uid.clone()).collect());
+        memory.time(health(&world), &mut world.clock);
         world.leader.resuming = self.resuming(key, &world, memory);
         Ok(Some(world))
     }
@@ -198,15 +190,44 @@ impl Observer {
         })
     }
 
-    fn foreign_candidates(&self, key: &ModelKey) -> BTreeSet<String> {
+    /// The stranger's object that a creation of ours ran into, while it is there.
+    async fn stranger(
+        &self,
+        key: &ModelKey,
+        model: &SmallModel,
+        memory: &mut Memory,
+    ) -> Result<Option<String>, Error> {
+        let slot = match &memory.stranger {
+            None => return Ok(None),
+            Some(Stranger::Pod(name)) => {
+                self.slot(&self.caches.pods, key, name, model, |_| ())
+                    .await?
+            }
+            Some(Stranger::Revision(name)) => {
+                self.slot(&self.caches.revisions, key, name, model, |_| ())
+                    .await?
+            }
+        };
+        match slot {
+            Slot::Foreign(text) => Ok(Some(text)),
+            Slot::Absent | Slot::Ours(()) => {
+                memory.stranger = None;
+                Ok(None)
+            }
+        }
+    }
+
+    /// As our caches show, and as this process has just created or is about to.
+    fn foreign_candidates(&self, key: &ModelKey, memory: &Memory) -> BTreeSet<String> {
         let pods = self.caches.pods.state();
         let others = pods.iter().filter(|pod| {
             role_of(pod) != Role::Stable
                 && crate::caches::model_of(pod.as_ref()).is_some_and(|model| model != *key)
         });
         others
-            .map(|pod| pods::node_of(pod))
+            .map(|pod| node_of(pod))
             .filter(|node| !node.is_empty())
+            .chain(memory.reservations.of_others(key))
             .collect()
     }
 
@@ -215,21 +236,23 @@ impl Observer {
         if memory.resumed {
             return false;
         }
-        let wave = world
+        let rollout = world
             .model
             .status
             .as_ref()
             .and_then(|status| status.rollout.as_ref());
-        let wave = wave
-            .map(|rollout| rollout.wave.as_slice())
-            .unwrap_or_default();
-        let routers: Vec<String> = world
-            .pods
-            .iter()
-            .filter(|pod| pod.role == Role::Stable && !pod.deleting && wave.contains(&pod.node))
-            .map(|pod| pod.uid.clone())
-            .collect();
-        memory.resumed = self.hub.heard_enough(key, &routers) || self.since.elapsed() >= RESUMING;
+        let uids = |waited_for: &dyn Fn(&PodView) -> bool| -> Vec<String> {
+            let pods = world.pods.iter();
+            let of_wave = pods.filter(|pod| {
+                !pod.deleting && rollout.is_some_and(|rollout| rollout.wave.contains(&pod.node))
+            });
+            let uids = of_wave.filter(|pod| waited_for(pod));
+            uids.map(|pod| pod.uid.clone()).collect()
+        };
+        let stable = uids(&|pod| pod.role == Role::Stable);
+        let candidates = uids(&|pod| pod.role == Role::Candidate && pod.ready);
+        memory.resumed =
+            self.hub.heard_enough(key, &stable, &candidates) || self.since.elapsed() >= RESUMING;
         !memory.resumed
     }
 }

@@ -12,7 +12,7 @@ mod wire;
 use smallfleet_core::world::Role;
 
 pub use authority::{Authority, AuthorityError};
-pub use hub::Hub;
+pub use hub::{Hub, Inbox};
 pub use server::{ServeError, serve, serve_on};
 
 /// Namespace and name of a SmallModel.

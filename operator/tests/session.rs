@@ -392,7 +392,11 @@ async fn what_a_router_reports_is_seen_by_the_next_plan() {
     assert_eq!(operator._wakes.recv().await, Some(key()));
     let view = operator.hub.view(&key(), ROLLOUT);
     assert_eq!(view.open.units().candidate, 12);
-    assert!(operator.hub.heard_enough(&key(), &["uid-1".to_owned()]));
+    assert!(
+        operator
+            .hub
+            .heard_enough(&key(), &["uid-1".to_owned()], &[])
+    );
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
-//! Writes the CRD from the API types: `cargo run -p smallfleet-crds --example crdgen`.
+//! Writes the CRD and the API reference from the API types: `cargo run -p smallfleet-crds --example crdgen`.
 //!
-//! Both files are committed; a test compares them with the types.
+//! All files are committed; a test compares them with the types.
 
 mod render;
 

@@ -1,8 +1,11 @@
-//! The texts that are made from the API types: the plain CRD, and the chart's template of it.
+//! The texts that are made from the API types: the plain CRD, the chart's template of it, and the API reference.
 
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+
+#[path = "api/mod.rs"]
+mod api;
 
 /// A generated file; `path` is relative to the repository.
 pub struct File {
@@ -19,8 +22,9 @@ pub fn repository() -> PathBuf {
 }
 
 /// Every generated file.
-pub fn files() -> [File; 2] {
-    let crd = crd_yaml();
+pub fn files() -> [File; 3] {
+    let json = crd_json();
+    let crd = serde_yaml_ng::to_string(&json).expect("plain JSON is YAML");
     let template = chart_template(&crd);
     [
         File {
@@ -30,6 +34,10 @@ pub fn files() -> [File; 2] {
         File {
             path: "charts/smallfleet/templates/crd.yaml",
             text: template,
+        },
+        File {
+            path: "docs/api.md",
+            text: api::text(&json),
         },
     ]
 }
@@ -52,10 +60,10 @@ fn chart_template(crd: &str) -> String {
     format!("{HEADER}{{{{- if .Values.crds.install }}}}\n{crd}{{{{- end }}}}\n")
 }
 
-fn crd_yaml() -> String {
+fn crd_json() -> Value {
     let mut crd = serde_json::to_value(smallfleet_crds::crd()).expect("a CRD is plain JSON");
     whole_numbers(&mut crd);
-    serde_yaml_ng::to_string(&crd).expect("plain JSON is YAML")
+    crd
 }
 
 /// The typed schema keeps bounds as floats; `minimum: 1` reads better than `1.0`.

@@ -7,3 +7,4 @@ mod generated;
 mod manifests;
 #[path = "../../examples/crdgen/render.rs"]
 mod render;
+mod runbook;

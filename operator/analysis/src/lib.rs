@@ -23,6 +23,8 @@ pub mod latency;
 pub mod ratio;
 pub mod restart;
 pub mod settings;
+#[cfg(feature = "simulator")]
+pub mod simulator;
 pub mod two_sided;
 pub mod verdict;
 

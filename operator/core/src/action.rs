@@ -78,7 +78,7 @@ pub struct Routes {
 pub struct Route {
     pub kind: RouteKind,
     pub candidate_traffic_permille: u32,
-    /// `None` while the candidate on this node is not known: a withdraw.
+    /// `None` while the candidate on this node is not known: a withdraw, or what is not sent because the leader is resuming.
     pub candidate: Option<Endpoint>,
     pub overrides: Vec<smallfleet_crds::Override>,
     /// Index of the freeze, thresholds (microseconds), factors (permille). `None` during the burn-in.

@@ -14,6 +14,10 @@ pub const PATIENCE_TICK: Duration = Duration::from_secs(5);
 pub const UNSCHEDULABLE_PATIENCE: Duration = Duration::from_secs(60);
 /// A pod that ended by itself is deleted after this long, so that one that ends at once is not made in a loop.
 pub const ENDED_POD_AGE: Duration = Duration::from_secs(10);
+/// A pod that the API server refused is tried again after this long.
+pub const REFUSED_POD_RETRY: Duration = Duration::from_secs(30);
+/// A candidate with traffic that does not answer for this long is shown.
+pub const CANDIDATE_MISSING_PATIENCE: Duration = Duration::from_secs(10);
 /// No Ready stable pod anywhere for this long: there is nothing left to protect.
 pub const NOTHING_SERVES_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -21,8 +25,8 @@ pub const NOTHING_SERVES_PATIENCE: Duration = Duration::from_secs(60);
 pub const CANDIDATES_AT_ONCE: usize = 10;
 /// Nodes of a rollout that are remembered as excluded; a rollout that excluded that many excludes no more.
 pub const EXCLUDED_MAX: usize = 20;
-/// Nodes on which a pull is tried before it is taken for the registry's fault.
-pub const PULL_NODES: usize = 3;
+/// Nodes on which a pull, or a creation, is tried before it is taken for the fault of the registry, or of the namespace.
+pub const TRIED_NODES: usize = 3;
 /// Distinct nodes on which a fault makes it the candidate's.
 pub const FAULTY_NODES: usize = 2;
 /// Faults on the only node that make it the candidate's.

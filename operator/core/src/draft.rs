@@ -88,6 +88,7 @@ fn conflict(world: &World) -> Option<String> {
         foreign(&world.service),
         foreign(&world.session_config),
         foreign(&world.evidence),
+        world.stranger.as_deref(),
     ];
     foreign.into_iter().flatten().next().map(str::to_owned)
 }
@@ -137,6 +138,13 @@ impl Draft {
         self.first.push(action);
     }
 
+    /// The evidence to be stored: one write a plan, the last says most.
+    pub fn save_evidence(&mut self, action: Action) {
+        self.first
+            .retain(|before| !matches!(before, Action::SaveEvidence { .. }));
+        self.first(action);
+    }
+
     /// After status is written: only what the *persisted* status allows already.
     pub fn act(&mut self, action: Action) {
         self.act.push(action);
@@ -183,8 +191,9 @@ impl Draft {
             status::Due::In(wait) => self.look_again(wait),
             status::Due::Never => {}
         }
-        actions.append(&mut self.act);
+        // Status says it, so people are told: an action that fails must not swallow the event, which no later plan repeats.
         actions.extend(self.events.drain(..).map(Action::Emit));
+        actions.append(&mut self.act);
         Plan {
             actions,
             requeue: self.requeue,

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use smallfleet_crds::reason;
 use smallfleet_crds::status::{RolloutStatus, WorstNode};
 
 use crate::constants::{FAULTS_MAX, FAULTS_ON_ONLY_NODE, FAULTY_NODES};
@@ -34,6 +35,7 @@ pub(crate) fn of_wave(cx: &Cx<'_>, draft: &mut Draft) -> Option<Finding> {
             }
         }
         restarted_router(cx, site, draft);
+        fails_alone(cx, site, draft);
     }
     judge(draft.rollout())
 }
@@ -106,7 +108,7 @@ pub(crate) fn record(pod: &PodView, problem: &Problem, draft: &mut Draft) {
         Role::Evaluation => "the evaluation",
     };
     draft.warn(
-        "CandidateFault",
+        reason::CANDIDATE_FAULT,
         format!(
             "{what} on node {} failed: {reason}: {}",
             pod.node, problem.message
@@ -148,8 +150,11 @@ fn faulty_nodes(rollout: &RolloutStatus) -> BTreeSet<&str> {
 pub(crate) fn judge(rollout: &RolloutStatus) -> Option<Finding> {
     let nodes = faulty_nodes(rollout);
     let only_node = rollout.wave.len() <= 1;
-    let often = |node: &&&str| times_on(rollout, node) >= FAULTS_ON_ONLY_NODE;
-    if nodes.len() >= FAULTY_NODES || (only_node && nodes.iter().any(|node| often(&node))) {
+    let often = |node: &&str| {
+        let left = rollout.excluded.iter().any(|left| left.node == **node);
+        !left && times_on(rollout, node) >= FAULTS_ON_ONLY_NODE
+    };
+    if nodes.len() >= FAULTY_NODES || (only_node && nodes.iter().any(often)) {
         return Some(candidates(rollout));
     }
     restarts(rollout)
@@ -167,12 +172,20 @@ fn candidates(rollout: &RolloutStatus) -> Finding {
         .join(", ");
     let reason = last.split(' ').next().unwrap_or_default();
     Finding::Candidate {
-        reason: "CandidateFault".to_owned(),
+        reason: reason::CANDIDATE_FAULT.to_owned(),
         effect: format!("{reason} on {nodes}, where the stable revision is healthy; last: {last}"),
     }
 }
 
-const ROUTER_RESTARTED: &str = "RouterRestarted";
+/// A candidate that fails again and again on one node of several: the next node shows whose fault it is.
+fn fails_alone(cx: &Cx<'_>, site: &Site<'_>, draft: &mut Draft) {
+    let node = &site.node.name;
+    let rollout = draft.rollout();
+    let one_of_several = rollout.wave.len() > 1 && faulty_nodes(rollout).len() < FAULTY_NODES;
+    if one_of_several && times_on(rollout, node) >= FAULTS_ON_ONLY_NODE {
+        wave::exclude(cx, node, reason::CANDIDATE_FAULT, draft);
+    }
+}
 
 /// A router that came back as another process while it held a route: nobody knows why, so its node is left alone.
 fn restarted_router(cx: &Cx<'_>, site: &Site<'_>, draft: &mut Draft) {
@@ -181,7 +194,7 @@ fn restarted_router(cx: &Cx<'_>, site: &Site<'_>, draft: &mut Draft) {
         .into_iter()
         .any(|router| router.restarted_with_route)
     {
-        wave::exclude(cx, &site.node.name, ROUTER_RESTARTED, draft);
+        wave::exclude(cx, &site.node.name, reason::ROUTER_RESTARTED, draft);
     }
 }
 
@@ -189,10 +202,10 @@ fn restarts(rollout: &RolloutStatus) -> Option<Finding> {
     let restarted = rollout
         .excluded
         .iter()
-        .filter(|node| node.reason == ROUTER_RESTARTED);
+        .filter(|node| node.reason == reason::ROUTER_RESTARTED);
     let nodes: Vec<&str> = restarted.map(|node| node.node.as_str()).collect();
     (nodes.len() >= FAULTY_NODES).then(|| Finding::Candidate {
-        reason: "RouterRestarts".to_owned(),
+        reason: reason::ROUTER_RESTARTS.to_owned(),
         effect: format!(
             "routers restarted while they sent requests to the candidate, on {}",
             nodes.join(", ")
@@ -225,7 +238,7 @@ fn is_revisions_own(problem: &Problem) -> bool {
         Blame::Revision => true,
         Blame::Spec => !matches!(
             problem.reason.as_str(),
-            "ImageNotFound" | "InvalidImageName"
+            reason::IMAGE_NOT_FOUND | reason::INVALID_IMAGE_NAME
         ),
         Blame::Environment => false,
     }

@@ -97,9 +97,10 @@ impl<'a> Fleet<'a> {
         pod.ready && !pod.deleting && self.engine_of(pod).is_some()
     }
 
-    /// Session of a pod whose engine can be reached and recognised.
+    /// Session of a pod whose engine can be reached and recognised. What a pod that has ended once said holds no more.
     pub fn engine_of(&self, pod: &PodView) -> Option<&'a RouterView> {
-        self.router(pod).filter(|router| {
+        let router = self.router(pod).filter(|_| !pod.has_ended());
+        router.filter(|router| {
             router.engine == EngineState::Ready
                 && !router.fingerprint.is_empty()
                 && !router.address.is_empty()

@@ -6,7 +6,8 @@ use k8s_openapi::ByteString;
 use serde::Deserialize;
 use smallfleet_analysis::gate::ClassResult;
 use smallfleet_crds::names::container;
-use smallfleet_crds::status::RolloutStatus;
+use smallfleet_crds::reason;
+use smallfleet_crds::status::{Blocked, RolloutStatus};
 
 use crate::action::Action;
 use crate::constants::ENDED_POD_AGE;
@@ -136,8 +137,10 @@ impl<'r> Round<'r> {
         draft: &mut Draft,
     ) -> Option<Finding> {
         let of_candidate = pod.revision == self.rollout.to;
-        let of_dataset = matches!(problem.reason.as_str(), "NoDataset" | "LabelsDoNotMatch")
-            || problem.message.contains(self.gate.dataset_digest());
+        let of_dataset = matches!(
+            problem.reason.as_str(),
+            reason::NO_DATASET | reason::LABELS_DO_NOT_MATCH
+        ) || problem.message.contains(self.gate.dataset_digest());
         if problem.blame == Blame::Spec && (of_candidate || of_dataset) {
             return faults::book(cx, site, pod, problem, draft);
         }
@@ -157,7 +160,8 @@ impl<'r> Round<'r> {
                 let blocked =
                     wave::blocked(&problem.reason, &problem.message, vec![pod.node.clone()]);
                 wave::block(Some(blocked), draft);
-                if last_word(pod).is_some() && pod.age >= ENDED_POD_AGE {
+                let ended = last_word(pod).is_some() || pod.has_ended();
+                if ended && pod.age >= ENDED_POD_AGE {
                     objects::delete_pod(pod, draft);
                 }
             }
@@ -226,21 +230,22 @@ impl<'r> Round<'r> {
     pub fn evaluate(&self, cx: &Cx<'_>, draft: &mut Draft) {
         let mut taken: BTreeSet<&str> = BTreeSet::new();
         let spare = wave::spare(cx, &self.rollout);
-        let mut missing_node = false;
+        let (mut missing_node, mut refused) = (false, None);
         for class in self.node_classes(cx) {
             for revision in self.revisions(cx) {
                 if self.result(revision, class).is_some() || self.is_running(cx, revision, class) {
                     continue;
                 }
-                let mut fit = spare
-                    .iter()
-                    .filter(|site| is_of(class, cx.fleet.node_class(site)))
-                    .peekable();
-                missing_node |= fit.peek().is_none();
-                let free = fit.find(|site| {
-                    site.trials.is_empty() && !taken.contains(site.node.name.as_str())
-                });
-                if let Some(site) = free {
+                let fit = || {
+                    let of_class = |site: &&&Site<'_>| is_of(class, cx.fleet.node_class(site));
+                    spare.iter().filter(of_class)
+                };
+                missing_node |= fit().next().is_none();
+                let free = |site: &&&Site<'_>| {
+                    wave::may_create(cx, site) && !taken.contains(site.node.name.as_str())
+                };
+                refused = refused.or_else(|| refusal(cx, fit()));
+                if let Some(site) = fit().find(free) {
                     taken.insert(&site.node.name);
                     self.create(cx, revision, site, draft);
                 }
@@ -248,6 +253,8 @@ impl<'r> Round<'r> {
         }
         if missing_node {
             wave::block(Some(wave::nothing_fits(cx, &self.rollout)), draft);
+        } else if refused.is_some() {
+            wave::block(refused, draft);
         } else if !objects::trials(cx).any(|pod| problem_of(cx, pod).is_some()) {
             wave::block(None, draft);
         }
@@ -289,6 +296,16 @@ impl<'r> Round<'r> {
     }
 }
 
+/// The API server refused an evaluation on one of these nodes.
+fn refusal<'s>(cx: &Cx<'_>, sites: impl Iterator<Item = &'s &'s Site<'s>>) -> Option<Blocked> {
+    let mut names = sites.map(|site| &site.node.name);
+    names.find_map(|node| {
+        let problem = wave::refusal(cx, node)?;
+        let nodes = vec![node.clone()];
+        Some(wave::blocked(&problem.reason, &problem.message, nodes))
+    })
+}
+
 /// `amd64` stands for every class that begins with it.
 fn is_of(class: &str, reported: &str) -> bool {
     reported == class
@@ -315,7 +332,7 @@ fn problem_of(cx: &Cx<'_>, pod: &PodView) -> Option<Problem> {
     match last_word(pod) {
         Some((0, _)) => Some(Problem::new(
             Blame::Revision,
-            "EvaluationFailed",
+            reason::EVALUATION_FAILED,
             "the evaluation left no result",
         )),
         Some((_, message)) => match problem::typed(&message) {

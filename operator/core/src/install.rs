@@ -1,5 +1,6 @@
 //! The first revision, and the way back from a lost status.
 
+use smallfleet_crds::reason;
 use smallfleet_crds::status::{Refused, RevisionRef};
 
 use crate::constants::REFUSED_MAX;
@@ -13,7 +14,7 @@ use crate::rollout::begin;
 pub(crate) fn begin(cx: &Cx<'_>, desired: &Desired<'_>, draft: &mut Draft) {
     if let Some(stable) = lost_stable(cx) {
         draft.note(
-            "StatusRebuilt",
+            reason::STATUS_REBUILT,
             format!(
                 "status was lost: revision {} serves, as the DaemonSet and the verdict labels say",
                 stable.revision
@@ -34,7 +35,7 @@ pub(crate) fn install(cx: &Cx<'_>, desired: &Desired<'_>, draft: &mut Draft) {
         begin::first(cx, desired, draft);
     } else {
         draft.note(
-            "Installing",
+            reason::INSTALLING,
             format!(
                 "revision {} is installed on every chosen node",
                 desired.hash
@@ -74,7 +75,7 @@ fn lost_refusals(cx: &Cx<'_>) -> Vec<Refused> {
     objects.sort_by_key(|object| std::cmp::Reverse(object.number));
     let refusal = |object: &RevisionObject| Refused {
         revision: object.hash.clone(),
-        reason: "RefusedBefore".to_owned(),
+        reason: reason::REFUSED_BEFORE.to_owned(),
         effect: "it was refused before status was lost; the reason is not known any more"
             .to_owned(),
         ..Refused::default()

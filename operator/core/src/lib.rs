@@ -15,6 +15,7 @@ mod draft;
 mod faults;
 mod fleet;
 mod gate;
+mod health;
 mod install;
 mod look;
 mod objects;
@@ -30,5 +31,6 @@ mod thresholds;
 mod validate;
 mod wave;
 
+pub use health::{Health, health};
 pub use plan::plan;
 pub use routes::routes;

@@ -7,7 +7,9 @@ use smallfleet_analysis::restart::RestartPlan;
 use smallfleet_analysis::{
     AnalysisError, AnalysisSettings, Assessment, Counts, FrozenLatency, Verdict, assess,
 };
-use smallfleet_crds::status::{AnalysisStatus, ArmCounts, ObjectiveStatus, RolloutStatus};
+use smallfleet_crds::status::{
+    AnalysisStatus, ArmCounts, ObjectiveStatus, RolloutState, RolloutStatus,
+};
 
 use crate::action::Action;
 use crate::constants::{NUMBERS_INTERVAL, ROUTE_LEASE};
@@ -34,7 +36,7 @@ pub(crate) struct Look {
 #[derive(Debug)]
 pub(crate) enum Evidence {
     Here(Box<Look>),
-    /// Our own write may not be in the caches yet.
+    /// Nothing was raised so far, or our own write is not in the caches yet.
     NotYet,
     /// Lost: what was counted is void.
     Void,
@@ -54,7 +56,7 @@ pub(crate) fn stored(cx: &Cx<'_>) -> EvidenceStore {
 }
 
 pub(crate) fn save(cx: &Cx<'_>, store: EvidenceStore, draft: &mut Draft) {
-    draft.first(Action::SaveEvidence {
+    draft.save_evidence(Action::SaveEvidence {
         store: Box::new(store),
         resource_version: view(cx).map(|view| view.resource_version.clone()),
     });
@@ -75,7 +77,7 @@ pub(crate) fn look(cx: &Cx<'_>, rollout: &RolloutStatus) -> Evidence {
     let store = stored(cx);
     if store.rollout != rollout.id {
         let settled = cx.in_state() >= ROUTE_LEASE && !cx.world.leader.resuming;
-        return if settled {
+        return if settled && was_raised(rollout) {
             Evidence::Void
         } else {
             Evidence::NotYet
@@ -100,6 +102,14 @@ pub(crate) fn look(cx: &Cx<'_>, rollout: &RolloutStatus) -> Evidence {
         exposed,
         result,
     }))
+}
+
+/// The store is made with the first raise: before it there is nothing to lose.
+fn was_raised(rollout: &RolloutStatus) -> bool {
+    rollout.state == RolloutState::Analyzing
+        || rollout.candidate_traffic_permille > 0
+        || !rollout.granted.is_empty()
+        || rollout.exposed_seconds > 0
 }
 
 fn is_current(cx: &Cx<'_>, store: &EvidenceStore) -> bool {

@@ -11,7 +11,7 @@ use crate::desired::Desired;
 use crate::draft::{Cx, Draft};
 use crate::render::{self, ANNOTATION_APPLIED};
 use crate::revision::{RevisionObject, Verdict};
-use crate::world::{AppliedView, DaemonSetView, PodView, Role, Slot};
+use crate::world::{AppliedView, DaemonSetView, PodView, Role, RouteKind, RouterView, Slot};
 
 /// Service and session ConfigMap: live, whatever a rollout does.
 pub(crate) fn front(cx: &Cx<'_>, desired: &Desired<'_>, draft: &mut Draft) {
@@ -185,9 +185,24 @@ fn route_is_gone(cx: &Cx<'_>, pod: &PodView) -> bool {
             None => cx.in_state() >= ROUTE_LEASE,
             Some(view) => {
                 let in_flight = view.ack.as_ref().map_or(0, |ack| ack.candidate_in_flight);
-                !view.may_route && (in_flight == 0 || cx.in_state().as_secs() >= longest)
+                let ended = gave_back(view, pod) || cx.in_state() >= ROUTE_LEASE;
+                let answered = in_flight == 0 || cx.in_state().as_secs() >= longest;
+                !view.may_route && ended && answered
             }
         })
+}
+
+/// The router has no route to this pod and gets none. That *we* gave it none is no proof: another leader may have. A cut is final
+/// whoever sends what; a withdrawal holds for as long as the router is ours alone.
+fn gave_back(router: &RouterView, pod: &PodView) -> bool {
+    router.ack.as_ref().is_some_and(|ack| {
+        ack.rollout == pod.rollout
+            && match ack.kind {
+                RouteKind::Cut => true,
+                RouteKind::Withdraw => router.stream,
+                RouteKind::Grant => false,
+            }
+    })
 }
 
 /// Removes what no rollout and no history needs any more.

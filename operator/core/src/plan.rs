@@ -1,10 +1,10 @@
 //! The driver: reads the world once, makes at most one transition, tidies up, and says what is to be written.
 
 use crate::action::Plan;
-use crate::constants::PATIENCE_TICK;
+use crate::constants::{EVIDENCE_TICK, PATIENCE_TICK};
 use crate::draft::{Cx, Draft};
 use crate::world::World;
-use crate::{install, objects, rest, rollout};
+use crate::{install, objects, rest, rollout, wave};
 
 /// What is to be done for one SmallModel, and when to look again. The same world gives the same plan.
 #[must_use]
@@ -16,6 +16,11 @@ pub fn plan(world: &World) -> Plan {
     let cx = Cx::new(world);
     let mut draft = Draft::new(&cx);
     advance(&cx, &mut draft);
+    if world.leader.resuming {
+        // That time passes, or that a router has nothing to report, wakes nobody.
+        draft.look_again(EVIDENCE_TICK);
+    }
+    wave::announce_block(&cx, &mut draft);
     objects::tidy(&cx, &mut draft);
     draft.finish(&cx)
 }

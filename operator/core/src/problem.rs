@@ -1,6 +1,7 @@
 //! What is wrong with a pod, and whose fault that is (`rollout.md` 5).
 
 use smallfleet_crds::names::container;
+use smallfleet_crds::reason;
 
 use crate::constants::{TEXT_MAX, UNSCHEDULABLE_PATIENCE};
 use crate::world::{ContainerView, EngineState, PodPhase, PodView, RouterView, Terminated};
@@ -55,10 +56,10 @@ fn of_environment(pod: &PodView) -> Option<Problem> {
         |reason: &str, message: &str| Problem::new(Blame::Environment, reason, message);
     if let Some(reason) = &pod.disruption {
         let message = format!("the pod was taken away: {reason}");
-        return Some(environment("Disrupted", &message));
+        return Some(environment(reason::DISRUPTED, &message));
     }
     let message = pod.unschedulable.as_deref()?;
-    (pod.age >= UNSCHEDULABLE_PATIENCE).then(|| environment("Unschedulable", message))
+    (pod.age >= UNSCHEDULABLE_PATIENCE).then(|| environment(reason::UNSCHEDULABLE, message))
 }
 
 /// What the kubelet waits for before a container starts.
@@ -66,18 +67,24 @@ fn of_waiting(container: &ContainerView) -> Option<Problem> {
     let (reason, message) = container.waiting.as_ref()?;
     match reason.as_str() {
         "ErrImagePull" | "ImagePullBackOff" if is_not_there(message) => {
-            Some(Problem::new(Blame::Spec, "ImageNotFound", message))
+            Some(Problem::new(Blame::Spec, reason::IMAGE_NOT_FOUND, message))
         }
         "ErrImagePull"
         | "ImagePullBackOff"
         | "ErrImageNeverPull"
         | "RegistryUnavailable"
-        | "SignatureValidationFailed" => {
-            Some(Problem::new(Blame::Environment, "ImagePull", message))
-        }
-        "InvalidImageName" => Some(Problem::new(Blame::Spec, "InvalidImageName", message)),
+        | "SignatureValidationFailed" => Some(Problem::new(
+            Blame::Environment,
+            reason::IMAGE_PULL,
+            message,
+        )),
+        "InvalidImageName" => Some(Problem::new(
+            Blame::Spec,
+            reason::INVALID_IMAGE_NAME,
+            message,
+        )),
         "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => Some(
-            Problem::new(Blame::Environment, "ContainerNotCreated", message),
+            Problem::new(Blame::Environment, reason::CONTAINER_NOT_CREATED, message),
         ),
         _ => None,
     }
@@ -113,7 +120,7 @@ fn of_end(container: &ContainerView, end: &Terminated) -> Problem {
             "the {} was killed at its memory limit: raise spec.runtime.resources.requests.memory",
             container.name
         );
-        return Problem::new(Blame::Revision, "OutOfMemory", &message);
+        return Problem::new(Blame::Revision, reason::OUT_OF_MEMORY, &message);
     }
     match typed(&end.message) {
         Some((reason, message)) => of_engine(&reason, &message),
@@ -124,7 +131,7 @@ fn of_end(container: &ContainerView, end: &Terminated) -> Problem {
             );
             Problem::new(
                 Blame::Revision,
-                "Exited",
+                reason::EXITED,
                 message.trim_end_matches([':', ' ']),
             )
         }
@@ -141,7 +148,11 @@ pub(crate) fn typed(message: &str) -> Option<(String, String)> {
 /// An engine's typed failure.
 pub(crate) fn of_engine(reason: &str, message: &str) -> Problem {
     let blame = match reason {
-        "NoModel" | "InvalidModel" | "WrongTask" | "NoDataset" | "LabelsDoNotMatch" => Blame::Spec,
+        reason::NO_MODEL
+        | reason::INVALID_MODEL
+        | reason::WRONG_TASK
+        | reason::NO_DATASET
+        | reason::LABELS_DO_NOT_MATCH => Blame::Spec,
         _ => Blame::Revision,
     };
     Problem::new(blame, reason, message)
@@ -152,7 +163,7 @@ fn of_session(router: &RouterView) -> Option<Problem> {
         (_, Some((reason, message))) => Some(of_engine(reason, message)),
         (EngineState::Unresponsive, None) => Some(Problem::new(
             Blame::Revision,
-            "Unresponsive",
+            reason::UNRESPONSIVE,
             "the engine was ready and does not answer any more",
         )),
         (EngineState::Starting | EngineState::Ready | EngineState::Failed, None) => None,
@@ -164,7 +175,7 @@ fn ended(pod: &PodView) -> Option<Problem> {
     (pod.phase == PodPhase::Failed).then(|| {
         Problem::new(
             Blame::Environment,
-            "PodFailed",
+            reason::POD_FAILED,
             "the pod ended before its containers did",
         )
     })

@@ -1,5 +1,7 @@
 //! No rollout: the stable revision is installed, or kept as it should be.
 
+use smallfleet_crds::reason;
+
 use crate::action::Action;
 use crate::constants::PATIENCE_TICK;
 use crate::desired::Desired;
@@ -58,7 +60,7 @@ pub(crate) fn trouble(cx: &Cx<'_>, revision: &str) -> Option<Trouble> {
             reason: problem.reason,
         }),
         None if late && cx.fleet.serving().next().is_some() => Some(Trouble {
-            reason: "NotReadyInTime".to_owned(),
+            reason: reason::NOT_READY_IN_TIME.to_owned(),
             message: format!(
                 "revision {revision} is not ready after candidateReadySeconds; it is tried further"
             ),

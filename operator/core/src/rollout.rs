@@ -8,6 +8,7 @@ mod commands;
 mod edits;
 mod exit;
 mod gating;
+mod grants;
 mod inconclusive;
 mod modifiers;
 mod preparing;
@@ -16,9 +17,10 @@ mod reverting;
 mod rolled_back;
 mod rolling_back;
 
+use smallfleet_crds::reason;
 use smallfleet_crds::status::RolloutState;
 
-use crate::constants::EVIDENCE_TICK;
+use crate::constants::{EVIDENCE_TICK, ROUTE_LEASE};
 use crate::desired::Desired;
 use crate::draft::{Cx, Draft};
 use crate::faults::{self, Finding};
@@ -71,33 +73,49 @@ pub(crate) fn hold(cx: &Cx<'_>, draft: &mut Draft) {
         RolloutState::Preparing | RolloutState::Analyzing | RolloutState::Inconclusive => {
             guard(cx, draft);
         }
+        RolloutState::Promoting => {
+            promoting::guard(cx, draft);
+        }
+        RolloutState::Reverting => reverting::step(cx, draft),
         RolloutState::RollingBack => rolling_back::step(cx, draft),
-        RolloutState::Gating
-        | RolloutState::Promoting
-        | RolloutState::Reverting
-        | RolloutState::RolledBack => {}
+        RolloutState::Gating | RolloutState::RolledBack => {}
     }
 }
 
-/// A leader before us cut the routes and was lost before it wrote why: it is completed, never undone.
+/// A leader before us cut the routes and was lost before it wrote why: it is completed, never undone. What it saw is still there to
+/// be seen: faults, then evidence, say why; only when they say nothing nobody knows.
 fn finish_cut(cx: &Cx<'_>, draft: &mut Draft) -> Moved {
     let rollout = draft.rollout().clone();
-    if !exit::may_be_cut(rollout.state) || !cx.world.sessions.cut.contains(&rollout.id) {
+    if !exit::may_be_cut(rollout.state)
+        || !cx.world.sessions.cut.contains(&rollout.id)
+        || cx.world.leader.resuming
+    {
         return Moved::No;
+    }
+    if let Some(finding) = faults::of_wave(cx, draft) {
+        return follow_finding(cx, finding, draft);
     }
     let refusal = match look::look(cx, &rollout) {
         Evidence::Here(look) => exit::of_evidence(&rollout, &look),
-        Evidence::NotYet | Evidence::Void => None,
+        Evidence::Void => return exit::restart(cx, EVIDENCE_LOST, draft),
+        // Our own write of it may not be in the caches yet.
+        Evidence::NotYet if cx.in_state() < ROUTE_LEASE => {
+            draft.look_again(EVIDENCE_TICK);
+            return Moved::Yes;
+        }
+        Evidence::NotYet => None,
     };
     let refusal = refusal.unwrap_or_else(|| {
         exit::refusal(
             &rollout.to,
-            "Interrupted",
+            reason::INTERRUPTED,
             "the routes were cut by a leader that was lost before it wrote why",
         )
     });
     exit::roll_back(cx, refusal, draft)
 }
+
+const EVIDENCE_LOST: &str = "its evidence was lost, so it begins anew";
 
 /// What stays armed in every state with traffic: faults, then evidence. `Some` while the rollout goes on, with the look if there is one.
 fn guard(cx: &Cx<'_>, draft: &mut Draft) -> Option<Evidence> {
@@ -124,7 +142,7 @@ fn guard(cx: &Cx<'_>, draft: &mut Draft) -> Option<Evidence> {
             look.keep(cx, draft);
         }
         Evidence::Void => {
-            exit::restart(cx, "its evidence was lost, so it begins anew", draft);
+            exit::restart(cx, EVIDENCE_LOST, draft);
             return None;
         }
         Evidence::NotYet => {}
@@ -132,14 +150,14 @@ fn guard(cx: &Cx<'_>, draft: &mut Draft) -> Option<Evidence> {
     Some(evidence)
 }
 
-fn follow_finding(cx: &Cx<'_>, finding: Finding, draft: &mut Draft) {
+fn follow_finding(cx: &Cx<'_>, finding: Finding, draft: &mut Draft) -> Moved {
     let to = draft.rollout().to.clone();
     match finding {
         Finding::Spec { reason, message } => {
-            exit::reject(cx, exit::refusal(&to, &reason, &message), draft);
+            exit::reject(cx, exit::refusal(&to, &reason, &message), draft)
         }
         Finding::Candidate { reason, effect } => {
-            exit::roll_back(cx, exit::refusal(&to, &reason, &effect), draft);
+            exit::roll_back(cx, exit::refusal(&to, &reason, &effect), draft)
         }
     }
 }

@@ -28,7 +28,7 @@ pub fn routes(world: &World) -> Routes {
         ..Routes::default()
     };
     for site in rollout.wave.iter().filter_map(|node| fleet.site(node)) {
-        let route = route(&fleet, rollout, &model.spec.feature_flag, site);
+        let route = route(world, &fleet, rollout, site);
         let routers = site.stable.iter().map(|pod| pod.uid.clone());
         routes
             .by_router
@@ -46,9 +46,11 @@ const fn has_routes(state: RolloutState) -> bool {
     !matches!(state, RolloutState::Gating | RolloutState::RolledBack)
 }
 
-fn route(fleet: &Fleet<'_>, rollout: &RolloutStatus, flag: &FeatureFlag, site: &Site<'_>) -> Route {
+fn route(world: &World, fleet: &Fleet<'_>, rollout: &RolloutStatus, site: &Site<'_>) -> Route {
+    let flag = &world.model.spec.feature_flag;
     let candidate = endpoint(fleet, rollout, site);
-    let kind = kind(rollout, flag, site, candidate.as_ref());
+    let answers = candidate.is_some() || (world.leader.resuming && unheard(fleet, rollout, site));
+    let kind = kind(rollout, flag, site, answers);
     let granted = kind == RouteKind::Grant;
     let frozen = rollout.frozen.as_ref();
     Route {
@@ -70,13 +72,8 @@ fn route(fleet: &Fleet<'_>, rollout: &RolloutStatus, flag: &FeatureFlag, site: &
     }
 }
 
-/// A grant needs the persisted share, the flag, and a candidate that can be reached on a node that can bear it.
-fn kind(
-    rollout: &RolloutStatus,
-    flag: &FeatureFlag,
-    site: &Site<'_>,
-    candidate: Option<&Endpoint>,
-) -> RouteKind {
+/// A grant needs the persisted share and node, the flag, and a candidate that can be reached on a node that can bear it.
+fn kind(rollout: &RolloutStatus, flag: &FeatureFlag, site: &Site<'_>, answers: bool) -> RouteKind {
     let open = matches!(
         rollout.state,
         RolloutState::Preparing | RolloutState::Analyzing | RolloutState::Inconclusive
@@ -85,15 +82,22 @@ fn kind(
         return RouteKind::Cut;
     }
     let granted = rollout.candidate_traffic_permille > 0
+        && rollout.granted.contains(&site.node.name)
         && flag.state == FlagState::Enabled
         && !site.node.pressure
         && site.serves
-        && candidate.is_some();
+        && answers;
     if granted {
         RouteKind::Grant
     } else {
         RouteKind::Withdraw
     }
+}
+
+/// A Ready candidate whose router this leader has not heard yet: no reason to take a route away that the last leader granted.
+fn unheard(fleet: &Fleet<'_>, rollout: &RolloutStatus, site: &Site<'_>) -> bool {
+    let candidate = site.candidate(&rollout.id);
+    candidate.is_some_and(|pod| pod.ready && fleet.router(pod).is_none())
 }
 
 fn endpoint(fleet: &Fleet<'_>, rollout: &RolloutStatus, site: &Site<'_>) -> Option<Endpoint> {

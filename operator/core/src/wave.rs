@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use smallfleet_crds::Percent;
+use smallfleet_crds::reason;
 use smallfleet_crds::status::{Blocked, RolloutStatus, WorstNode};
 
 use crate::action::Action;
 use crate::constants::{
-    CANDIDATES_AT_ONCE, ENDED_POD_AGE, EXCLUDED_MAX, NODES_NAMED_MAX, PATIENCE_TICK, PULL_NODES,
-    TEXT_MAX,
+    CANDIDATES_AT_ONCE, ENDED_POD_AGE, EXCLUDED_MAX, NODES_NAMED_MAX, PATIENCE_TICK,
+    REFUSED_POD_RETRY, TEXT_MAX, TRIED_NODES,
 };
 use crate::draft::{Cx, Draft};
 use crate::fleet::Site;
@@ -17,7 +18,7 @@ use crate::objects;
 use crate::problem::{self, Blame, Problem};
 use crate::render;
 use crate::revision::short_hash;
-use crate::world::{PodPhase, PodView, Role};
+use crate::world::{PodView, Role};
 
 /// `max(1, ceil(p x Ready stable nodes))`, or the count that was asked for.
 pub(crate) fn size(cx: &Cx<'_>, nodes: &IntOrString) -> usize {
@@ -43,13 +44,19 @@ pub(crate) fn upkeep(cx: &Cx<'_>, size: usize, draft: &mut Draft) {
     let change = Change::new(cx, &rollout, size.max(rollout.wave.len()));
     let now = draft.rollout();
     if now.wave != change.wave {
-        now.wave = change.wave;
-        now.sequence += 1;
+        hold(now, change.wave);
     }
     for (node, reason) in change.excluded {
         exclude(cx, &node, &reason, draft);
     }
     block(change.blocked, draft);
+}
+
+/// The wave is now these nodes; who left it has no grant.
+fn hold(rollout: &mut RolloutStatus, wave: Vec<String>) {
+    rollout.granted.retain(|node| wave.contains(node));
+    rollout.wave = wave;
+    rollout.sequence += 1;
 }
 
 /// Takes a node out of the rollout for good.
@@ -71,8 +78,9 @@ pub(crate) fn exclude(cx: &Cx<'_>, node: &str, reason: &str, draft: &mut Draft) 
     );
     rollout.excluded.truncate(EXCLUDED_MAX);
     if rollout.wave.iter().any(|held| held == node) {
-        rollout.wave.retain(|held| held != node);
-        rollout.sequence += 1;
+        let others = rollout.wave.iter().filter(|held| *held != node);
+        let others = others.cloned().collect();
+        hold(rollout, others);
     }
     let next = if cx.fleet.sites.len() > 1 {
         "the next node by rank takes its place"
@@ -80,31 +88,33 @@ pub(crate) fn exclude(cx: &Cx<'_>, node: &str, reason: &str, draft: &mut Draft) 
         "no other node is left"
     };
     draft.warn(
-        "NodeExcluded",
+        reason::NODE_EXCLUDED,
         format!("node {node} is no longer used by this rollout: {reason}; {next}"),
     );
 }
 
-/// Sets what the rollout waits for; an event when that is new.
+/// Sets what the rollout waits for.
 pub(crate) fn block(blocked: Option<Blocked>, draft: &mut Draft) {
-    let before = draft
-        .rollout()
-        .blocked
-        .as_ref()
-        .map(|before| before.reason.clone());
-    if let Some(now) = blocked
-        .as_ref()
-        .filter(|now| before.as_deref() != Some(&now.reason))
-    {
-        draft.warn(
-            "RolloutBlocked",
-            format!(
-                "{}: {}; the rollout goes on by itself when that is gone",
-                now.reason, now.message
-            ),
-        );
-    }
     draft.rollout().blocked = blocked;
+}
+
+/// An event when the rollout waits for something that the persisted one did not wait for. Told once a plan, when all have spoken.
+pub(crate) fn announce_block(cx: &Cx<'_>, draft: &mut Draft) {
+    let waits = |rollout: &RolloutStatus| Some((rollout.id.clone(), rollout.blocked.clone()?));
+    let Some((id, now)) = draft.status.rollout.as_ref().and_then(waits) else {
+        return;
+    };
+    let before = cx.persisted.rollout.as_ref().and_then(waits);
+    if before.is_some_and(|(known, before)| known == id && before.reason == now.reason) {
+        return;
+    }
+    draft.warn(
+        reason::ROLLOUT_BLOCKED,
+        format!(
+            "{}: {}; the rollout goes on by itself when that is gone",
+            now.reason, now.message
+        ),
+    );
 }
 
 pub(crate) fn blocked(reason: &str, message: &str, nodes: Vec<String>) -> Blocked {
@@ -124,17 +134,17 @@ pub(crate) fn unfit(cx: &Cx<'_>, rollout: &RolloutStatus, site: &Site<'_>) -> Op
     if !site.serves {
         Some("NotChosen")
     } else if excluded {
-        Some("Excluded")
+        Some(reason::EXCLUDED)
     } else if !site.node.ready {
-        Some("NodeNotReady")
+        Some(reason::NODE_NOT_READY)
     } else if site.node.pressure {
-        Some("NodePressure")
+        Some(reason::NODE_PRESSURE)
     } else if !site.takes_candidate {
-        Some("Unschedulable")
+        Some(reason::UNSCHEDULABLE)
     } else if cx.world.foreign_candidates.contains(&site.node.name) {
-        Some("OtherCandidate")
+        Some(reason::OTHER_CANDIDATE)
     } else if !rollout.from.is_empty() && site.ready_stable().is_none() {
-        Some("NoStablePod")
+        Some(reason::NO_STABLE_POD)
     } else {
         None
     }
@@ -205,8 +215,8 @@ fn stays(cx: &Cx<'_>, rollout: &RolloutStatus, node: &str) -> bool {
     };
     let has_candidate = site.candidate(&rollout.id).is_some();
     match unfit(cx, rollout, site) {
-        None | Some("NoStablePod") => true,
-        Some("Unschedulable" | "OtherCandidate") => has_candidate,
+        None | Some(reason::NO_STABLE_POD) => true,
+        Some(reason::UNSCHEDULABLE | reason::OTHER_CANDIDATE) => has_candidate,
         Some(_) => false,
     }
 }
@@ -241,14 +251,32 @@ fn fill(cx: &Cx<'_>, wave: &mut Vec<String>, spare: &mut Vec<&Site<'_>>, size: u
 /// Wave nodes whose candidate the environment keeps from starting.
 fn stuck(cx: &Cx<'_>, rollout: &RolloutStatus, wave: &[String]) -> Vec<(String, Problem)> {
     let problem = |node: &String| {
-        let pod = cx.fleet.site(node)?.candidate(&rollout.id)?;
+        let Some(pod) = cx.fleet.site(node)?.candidate(&rollout.id) else {
+            return Some((node.clone(), refusal(cx, node)?));
+        };
         let problem = problem::diagnose(pod, cx.fleet.router(pod))?;
         (problem.blame == Blame::Environment).then(|| (node.clone(), problem))
     };
     wave.iter().filter_map(problem).collect()
 }
 
-/// Whether another node is tried: a pull that fails on several nodes is the registry's fault.
+/// The API server refused the pod for this node.
+pub(crate) fn refusal(cx: &Cx<'_>, node: &str) -> Option<Problem> {
+    let refused = cx.world.refused_pods.get(node)?;
+    Some(Problem::new(
+        Blame::Environment,
+        reason::POD_REFUSED,
+        &refused.message,
+    ))
+}
+
+/// A refused pod is not asked for again at once.
+pub(crate) fn may_create(cx: &Cx<'_>, site: &Site<'_>) -> bool {
+    let refused = cx.world.refused_pods.get(&site.node.name);
+    site.trials.is_empty() && refused.is_none_or(|refused| refused.since >= REFUSED_POD_RETRY)
+}
+
+/// Whether another node is tried: what fails on several nodes is the registry's fault, or the namespace's.
 pub(crate) fn may_move_on(
     rollout: &RolloutStatus,
     excluded: &[(String, String)],
@@ -262,10 +290,9 @@ pub(crate) fn may_move_on(
         .iter()
         .filter(|reason| ***reason == problem.reason)
         .count();
-    let limit = if problem.reason == "ImagePull" {
-        PULL_NODES - 1
-    } else {
-        EXCLUDED_MAX
+    let limit = match problem.reason.as_str() {
+        reason::IMAGE_PULL | reason::POD_REFUSED => TRIED_NODES - 1,
+        _ => EXCLUDED_MAX,
     };
     reasons.len() < EXCLUDED_MAX && alike < limit
 }
@@ -282,21 +309,23 @@ pub(crate) fn nothing_fits(cx: &Cx<'_>, rollout: &RolloutStatus) -> Blocked {
         }
     }
     let most = nodes.into_iter().max_by_key(|(_, nodes)| nodes.len());
-    let (reason, nodes) = most.unwrap_or(("NoNodes", Vec::new()));
+    let (reason, nodes) = most.unwrap_or((reason::NO_NODES, Vec::new()));
     blocked(reason, &why_not(reason), nodes)
 }
 
 fn why_not(reason: &str) -> String {
     let text = match reason {
-        "NoNodes" => "spec.placement chooses no node",
-        "Excluded" => {
+        reason::NO_NODES => "spec.placement chooses no node",
+        reason::EXCLUDED => {
             "every node was excluded from this rollout: look at status.rollout.excluded, then retry"
         }
-        "NodeNotReady" => "no chosen node is Ready",
-        "NodePressure" => "the chosen nodes are short of memory, disk or process ids",
-        "Unschedulable" => "the chosen nodes are cordoned or tainted",
-        "OtherCandidate" => "the chosen nodes hold the candidate of another SmallModel",
-        "NoStablePod" => "no chosen node has a Ready pod of the stable revision to compare with",
+        reason::NODE_NOT_READY => "no chosen node is Ready",
+        reason::NODE_PRESSURE => "the chosen nodes are short of memory, disk or process ids",
+        reason::UNSCHEDULABLE => "the chosen nodes are cordoned or tainted",
+        reason::OTHER_CANDIDATE => "the chosen nodes hold the candidate of another SmallModel",
+        reason::NO_STABLE_POD => {
+            "no chosen node has a Ready pod of the stable revision to compare with"
+        }
         _ => "no chosen node can hold a candidate",
     };
     text.to_owned()
@@ -315,7 +344,7 @@ pub(crate) fn pods(cx: &Cx<'_>, draft: &mut Draft) {
         .filter(|pod| pod.role == Role::Candidate && !cx.fleet.candidate_ready(pod));
     let free = CANDIDATES_AT_ONCE.saturating_sub(starting.count());
     let sites = rollout.wave.iter().filter_map(|node| cx.fleet.site(node));
-    let missing = sites.filter(|site| site.trials.is_empty() && site.takes_candidate);
+    let missing = sites.filter(|site| may_create(cx, site) && site.takes_candidate);
     let missing = missing.filter(|site| !cx.world.foreign_candidates.contains(&site.node.name));
     for site in missing.take(free) {
         let node = (site.node.name.as_str(), site.node.uid.as_str());
@@ -333,17 +362,19 @@ pub(crate) fn pods(cx: &Cx<'_>, draft: &mut Draft) {
 }
 
 fn unwanted(rollout: &RolloutStatus, pod: &PodView) -> bool {
-    let ended =
-        matches!(pod.phase, PodPhase::Failed | PodPhase::Succeeded) && pod.age >= ENDED_POD_AGE;
+    let ended = pod.has_ended() && pod.age >= ENDED_POD_AGE;
     pod.role == Role::Evaluation || ended || !rollout.wave.contains(&pod.node)
 }
 
 /// Every wave node has a candidate whose engine answers.
 pub(crate) fn is_ready(cx: &Cx<'_>, rollout: &RolloutStatus) -> bool {
-    let ready = |node: &String| {
-        let site = cx.fleet.site(node);
-        let pod = site.and_then(|site| site.candidate(&rollout.id));
-        pod.is_some_and(|pod| cx.fleet.candidate_ready(pod))
-    };
+    let ready = |node: &String| answers_on(cx, rollout, node);
     !rollout.wave.is_empty() && rollout.wave.iter().all(ready)
+}
+
+/// The node holds a candidate whose engine answers.
+pub(crate) fn answers_on(cx: &Cx<'_>, rollout: &RolloutStatus, node: &str) -> bool {
+    let site = cx.fleet.site(node);
+    let pod = site.and_then(|site| site.candidate(&rollout.id));
+    pod.is_some_and(|pod| cx.fleet.candidate_ready(pod))
 }

@@ -27,8 +27,12 @@ pub struct World {
     /// Pods whose controller is this SmallModel or its DaemonSet.
     pub pods: Vec<PodView>,
     pub nodes: Vec<NodeView>,
+    /// An object of another owner stands where we were about to create one: its kind, name and owner.
+    pub stranger: Option<String>,
     /// Nodes that hold a candidate or evaluation pod of another SmallModel.
     pub foreign_candidates: BTreeSet<String>,
+    /// Candidate and evaluation pods of the present rollout that the API server refused to create, by node.
+    pub refused_pods: BTreeMap<String, RefusedPod>,
     pub sessions: Sessions,
     pub leader: Leader,
     pub clock: Clock,
@@ -44,6 +48,14 @@ pub enum Slot<T> {
     Ours(T),
     /// Its controller is not our SmallModel's uid: never touched. The text names the object and its owner.
     Foreign(String),
+}
+
+/// A creation that the API server refused: quota, LimitRange, PodSecurity, a ServiceAccount that is not there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedPod {
+    pub message: String,
+    /// Since it was last tried.
+    pub since: Duration,
 }
 
 /// Settings of this operator, from its chart.
@@ -117,12 +129,20 @@ pub struct PodView {
     pub phase: PodPhase,
     /// `PodScheduled=False` with reason Unschedulable: the message.
     pub unschedulable: Option<String>,
-    /// Seconds since creation, both ends by the API server's clock through watch events seen by this leader.
+    /// Since this leader first saw it, by its own clock: for patience with what does not start.
     pub age: Duration,
     pub ip: String,
     /// Evicted, Preempted, NodeLost, ... : `status.reason` or the DisruptionTarget condition's reason.
     pub disruption: Option<String>,
     pub containers: Vec<ContainerView>,
+}
+
+impl PodView {
+    /// Its containers have ended and will not start again: evicted, for instance.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        matches!(self.phase, PodPhase::Failed | PodPhase::Succeeded)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -277,6 +297,10 @@ pub struct Clock {
     pub now: Timestamp,
     /// Since this leader first saw the model with its present [`clock_key`].
     pub in_state: Duration,
+    /// For how long this leader has seen no Ready stable pod anywhere, see [`crate::health`]; zero while there is one.
+    pub nothing_serves_for: Duration,
+    /// For how long this leader has seen a candidate with traffic that does not answer, see [`crate::health`].
+    pub candidate_missing_for: Duration,
     /// Since this leader last wrote numbers into status or the evidence store of this model.
     pub since_numbers: Duration,
 }

@@ -2,17 +2,23 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::ResourceExt;
 use smallfleet_core::world::{ContainerView, PodPhase, PodView, Slot, Terminated, World};
 use smallfleet_crds::names::{LABEL_REVISION, LABEL_ROLLOUT, container};
+use tokio::time::Instant;
 
+use super::Memory;
 use crate::caches::{Caches, controller_uid, role_of};
 use crate::session::ModelKey;
 
 /// Pods whose controller is the SmallModel or its DaemonSet.
-pub(super) fn views(caches: &Caches, key: &ModelKey, world: &World) -> Vec<PodView> {
+pub(super) fn views(
+    caches: &Caches,
+    key: &ModelKey,
+    world: &World,
+    memory: &mut Memory,
+) -> Vec<PodView> {
     let model = world.model.uid();
     let daemon_set = match &world.daemon_set {
         Slot::Ours(view) => Some(view.uid.clone()),
@@ -22,17 +28,18 @@ pub(super) fn views(caches: &Caches, key: &ModelKey, world: &World) -> Vec<PodVi
         let controller = controller_uid(pod);
         controller.is_some() && (controller == model || controller == daemon_set)
     };
-    let pods = Caches::of_model(&caches.pods, key);
+    let (pods, now) = (Caches::of_model(&caches.pods, key), Instant::now());
     let mut views: Vec<PodView> = pods
         .iter()
         .filter(|pod| ours(pod))
-        .map(|pod| view(pod))
+        .map(|pod| view(pod, memory.age(&pod.uid().unwrap_or_default(), now)))
         .collect();
+    memory.keep_pods(&views.iter().map(|view| view.uid.clone()).collect());
     views.sort_by(|left, right| left.name.cmp(&right.name));
     views
 }
 
-fn view(pod: &Pod) -> PodView {
+fn view(pod: &Pod, age: Duration) -> PodView {
     let status = pod.status.clone().unwrap_or_default();
     let conditions = status.conditions.unwrap_or_default();
     let condition = |kind: &str| conditions.iter().find(|condition| condition.type_ == kind);
@@ -52,7 +59,7 @@ fn view(pod: &Pod) -> PodView {
         deleting: pod.metadata.deletion_timestamp.is_some(),
         phase: phase(status.phase.as_deref()),
         unschedulable: unschedulable.map(|condition| condition.message.clone().unwrap_or_default()),
-        age: age(pod),
+        age,
         ip: status.pod_ip.unwrap_or_default(),
         disruption: status
             .reason
@@ -77,18 +84,9 @@ fn phase(text: Option<&str>) -> PodPhase {
     }
 }
 
-/// For patience with what does not start; never for a verdict.
-fn age(pod: &Pod) -> Duration {
-    let created = pod
-        .metadata
-        .creation_timestamp
-        .as_ref()
-        .map_or_else(Timestamp::now, |time| time.0);
-    Duration::try_from(Timestamp::now().duration_since(created)).unwrap_or_default()
-}
-
 /// Node that a pod is bound to or, not bound yet, that its affinity names.
-pub(super) fn node_of(pod: &Pod) -> String {
+#[must_use]
+pub fn node_of(pod: &Pod) -> String {
     let Some(spec) = &pod.spec else {
         return String::new();
     };

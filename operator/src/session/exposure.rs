@@ -1,6 +1,8 @@
 //! Exposed time: how long at least one router had a grant with traffic, on the monotonic clock.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// A stopwatch that is told, again and again, until when it may run at most: nobody may be there to stop it.
 #[derive(Clone, Copy, Debug, Default)]

@@ -2,20 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 use smallfleet_core::action::Routes;
 use smallfleet_core::evidence::EvidenceStore;
-use smallfleet_core::world::{ClosedEpoch, RouteKind, Sessions};
+use smallfleet_core::world::{ClosedEpoch, Role, RouteKind, Sessions};
 use smallfleet_protocol::timing::{
     CHECK_IN_SECONDS_MAX, CHECK_IN_SECONDS_MIN, CHECK_INS_PER_SECOND, ROUTE_LEASE,
 };
 use smallfleet_protocol::v1;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::counts::Told;
 use super::exposure::Exposure;
-use super::router::{EpochState, OUTBOX, Outbox, Router};
+use super::router::{Book, EpochState, OUTBOX, Outbox, Router};
 use super::wire::{lowered, wire};
 use super::{ModelKey, PodIdentity};
 
@@ -52,6 +52,8 @@ struct Model {
     routers: BTreeMap<String, Router>,
     /// Epochs of routers that are gone.
     orphans: BTreeMap<u64, EpochState>,
+    /// Epochs of the rollout that are in the evidence store.
+    stored: BTreeSet<u64>,
     routes: Routes,
     /// What routers were last told to count.
     told: Option<Told>,
@@ -60,7 +62,7 @@ struct Model {
 }
 
 /// What a stream gets: its number and the messages for the router.
-pub(super) type Inbox = (u64, mpsc::Receiver<v1::OperatorMessage>);
+pub type Inbox = (u64, mpsc::Receiver<v1::OperatorMessage>);
 
 impl Hub {
     /// `wake` is told of every model that a router said something new about.
@@ -93,6 +95,13 @@ impl Hub {
         let mut state = self.lock();
         state.leading = None;
         state.leader_address = leader_address;
+    }
+
+    /// What the evidence store holds already, by this leader's hand or by one's before it: read before a view.
+    pub fn read_store(&self, key: &ModelKey, store: &EvidenceStore) {
+        let mut state = self.lock();
+        let model = state.models.entry(key.clone()).or_default();
+        model.stored = store.closed_ids.iter().copied().collect();
     }
 
     /// What a plan sees; from now on `rollout` is the current one of this model.
@@ -140,6 +149,7 @@ impl Hub {
         for router in model.routers.values_mut() {
             router.stored(&ids);
         }
+        model.stored = ids;
         if model.rollout == store.rollout {
             model.exposure.taken();
         }
@@ -156,23 +166,28 @@ impl Hub {
         state.models.remove(key);
     }
 
-    /// At least 95 % of these routers have a stream to this leader, and told what they counted.
+    /// At least 95 % were heard by this leader: of the stable routers a stream, with what they counted; of the candidates' routers,
+    /// which only check in, where they are.
     #[must_use]
-    pub fn heard_enough(&self, key: &ModelKey, routers: &[String]) -> bool {
+    pub fn heard_enough(&self, key: &ModelKey, stable: &[String], candidates: &[String]) -> bool {
         let state = self.lock();
+        let wanted = stable.len() + candidates.len();
         let Some(model) = state.models.get(key) else {
-            return routers.is_empty();
+            return wanted == 0;
         };
         let now = Instant::now();
-        let heard = routers.iter().filter(|uid| {
+        let streams = stable.iter().filter(|uid| {
             let router = model.routers.get(*uid);
             router.is_some_and(|router| router.is_heard(now))
         });
-        heard.count() * 100 >= routers.len() * 95
+        let checked_in = candidates
+            .iter()
+            .filter(|uid| model.routers.contains_key(*uid));
+        (streams.count() + checked_in.count()) * 100 >= wanted * 95
     }
 
     /// Answers a check-in.
-    pub(super) fn check_in(
+    pub fn check_in(
         &self,
         key: &ModelKey,
         pod: &PodIdentity,
@@ -186,12 +201,8 @@ impl Hub {
     }
 
     /// Opens the stream of a router; `None` where it has no business with one.
-    pub(super) fn open(
-        &self,
-        key: &ModelKey,
-        pod: &PodIdentity,
-        hello: v1::Hello,
-    ) -> Option<Inbox> {
+    #[must_use]
+    pub fn open(&self, key: &ModelKey, pod: &PodIdentity, hello: v1::Hello) -> Option<Inbox> {
         let uid = hello.pod_uid.clone();
         let now = Instant::now();
         let inbox = {
@@ -216,7 +227,7 @@ impl Hub {
     }
 
     /// The stream ended.
-    pub(super) fn closed(&self, key: &ModelKey, uid: &str, id: u64) {
+    pub fn closed(&self, key: &ModelKey, uid: &str, id: u64) {
         {
             let mut state = self.lock();
             let Some(router) = state
@@ -235,7 +246,7 @@ impl Hub {
     }
 
     /// One message of a stream.
-    pub(super) fn receive(
+    pub fn receive(
         &self,
         key: &ModelKey,
         pod: &PodIdentity,
@@ -294,7 +305,7 @@ impl State {
         };
         let stream = model.routes.by_router.contains_key(&uid);
         let next_check_in_seconds = if model.published {
-            self.check_in_seconds()
+            self.check_in_seconds(pod.role)
         } else {
             UNKNOWN_SECONDS
         };
@@ -306,9 +317,15 @@ impl State {
         (v1::check_in_reply::Reply::Welcome(welcome), changed)
     }
 
-    /// So that all routers together check in at most [`CHECK_INS_PER_SECOND`] times a second.
-    fn check_in_seconds(&self) -> u32 {
-        let routers: usize = self.models.values().map(|model| model.routers.len()).sum();
+    /// So that all routers together check in at most [`CHECK_INS_PER_SECOND`] times a second, and those of candidates, which are
+    /// few and which a new leader waits for, as often as the others.
+    fn check_in_seconds(&self, role: Role) -> u32 {
+        let routers = self
+            .models
+            .values()
+            .flat_map(|model| model.routers.values());
+        let alike = |router: &&Router| role != Role::Candidate || router.role == role;
+        let routers = routers.filter(alike).count();
         let spread = u32::try_from(routers).unwrap_or(u32::MAX) / CHECK_INS_PER_SECOND;
         spread.clamp(CHECK_IN_SECONDS_MIN, CHECK_IN_SECONDS_MAX)
     }
@@ -332,7 +349,8 @@ impl Model {
             router.add_burn_in(rollout, &mut sessions.burn_in);
         }
         let epochs = self.routers.values().flat_map(|router| &router.epochs);
-        for (id, epoch) in epochs.chain(&self.orphans) {
+        let counts = |(id, epoch): &(&u64, &EpochState)| epoch.closed || !self.stored.contains(id);
+        for (id, epoch) in epochs.chain(&self.orphans).filter(counts) {
             add_epoch(*id, epoch, &mut sessions);
         }
         sessions
@@ -440,7 +458,6 @@ impl Model {
         now: Instant,
     ) -> bool {
         let granting = self.routes.granting;
-        let current = self.rollout.clone();
         let Some(router) = self.routers.get_mut(uid) else {
             return false;
         };
@@ -462,8 +479,20 @@ impl Model {
             }
             // It is sent again: before the first look nobody knows which rollout is over.
             v1::router_message::Message::Report(_) if !self.viewed => false,
-            v1::router_message::Message::Report(report) => {
-                router.take_report(report, &current, self.told)
+            v1::router_message::Message::Report(mut report) => {
+                let stored = &self.stored;
+                // A router that was thought to be gone: its epochs were closed as last heard, and count once.
+                let again = |id: &u64| self.orphans.contains_key(id) && !stored.contains(id);
+                report.epochs.retain(|epoch| !again(&epoch.id));
+                let route = self.routes.by_router.get(uid);
+                let cut = route.is_some_and(|route| route.kind == RouteKind::Cut);
+                let book = Book {
+                    rollout: &self.rollout,
+                    over: cut && self.routes.rollout == self.rollout,
+                    stored,
+                    told: self.told,
+                };
+                router.take_report(report, &book)
             }
             v1::router_message::Message::Hello(_) => false,
         };

@@ -1,7 +1,6 @@
 //! What the hub knows of one router.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
 
 use smallfleet_analysis::counts::Counts;
 use smallfleet_core::world::{Ack, BurnIn, EngineState, Role, RouteKind, RouterView};
@@ -9,6 +8,7 @@ use smallfleet_protocol::timing::{REPORT, ROUTE_LEASE};
 use smallfleet_protocol::v1;
 use smallfleet_protocol::v1::route::Kind;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::counts::{CountsError, Told, counts};
 use super::wire::lowered;
@@ -33,7 +33,20 @@ pub(super) struct EpochState {
     pub(super) rollout: String,
     sequence: u64,
     pub(super) closed: bool,
+    /// It is in the evidence store.
+    stored: bool,
     pub(super) counts: Counts,
+}
+
+/// What reports are taken for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Book<'m> {
+    pub(super) rollout: &'m str,
+    /// Status says that the rollout is cut: what comes now decides nothing.
+    pub(super) over: bool,
+    /// Epochs in the evidence store.
+    pub(super) stored: &'m BTreeSet<u64>,
+    pub(super) told: Option<Told>,
 }
 
 /// One router.
@@ -202,13 +215,16 @@ impl Router {
         }
     }
 
-    /// It is not in the wave (any more): a grant is taken back first, then the stream closed.
+    /// It is not in the wave (any more): a grant is taken back first, what it counted is stored, then the stream closed.
     pub(super) fn dismiss(&mut self, now: Instant) {
         let grant = self.sent.as_ref().filter(|sent| sent.kind() == Kind::Grant);
         if let Some(grant) = grant {
             let withdraw = lowered(grant, Kind::Withdraw, grant.sequence);
             self.tell(withdraw, now);
-        } else if self.outbox.is_some() && (self.sent.is_none() || !self.may_route(now)) {
+        } else if self.outbox.is_some()
+            && (self.sent.is_none() || !self.may_route(now))
+            && self.epochs.values().all(|epoch| epoch.stored)
+        {
             self.close(now);
         }
     }
@@ -277,27 +293,28 @@ impl Router {
     }
 
     /// Takes counters of the current rollout; true when something changed that a plan looks at.
-    pub(super) fn take_report(
-        &mut self,
-        report: v1::Report,
-        current: &str,
-        told: Option<Told>,
-    ) -> bool {
+    pub(super) fn take_report(&mut self, report: v1::Report, book: &Book<'_>) -> bool {
         let mut useless = Vec::new();
         for epoch in &report.epochs {
-            if epoch.rollout_id != current {
+            let current = epoch.rollout_id == book.rollout;
+            let stored = book.stored.contains(&epoch.id);
+            if !current || (epoch.closed && (stored || book.over)) {
                 useless.push(epoch.id);
-            } else if let Err(error) = self.report(epoch, told) {
+            }
+            if !current || stored {
+                continue;
+            }
+            if let Err(error) = self.report(epoch, book.told) {
                 tracing::warn!(node = self.node, %error, "a router's counters are unusable and are left out");
             }
         }
         if !useless.is_empty() {
-            // Of a rollout that is over: nobody waits for them.
+            // Of a rollout that is over, or stored by a leader before this one: nobody waits for them.
             let stored = v1::EpochsStored { ids: useless };
             self.send(v1::operator_message::Message::Stored(stored));
         }
         let fits = |sample: &v1::BurnIn| {
-            sample.rollout_id == current && sample.latencies_microseconds.len() <= BURN_IN_MAX
+            sample.rollout_id == book.rollout && sample.latencies_microseconds.len() <= BURN_IN_MAX
         };
         self.burn_in = report.burn_in.filter(fits).or(self.burn_in.take());
         let first = !std::mem::replace(&mut self.reported, true);
@@ -308,9 +325,13 @@ impl Router {
     }
 
     pub(super) fn stored(&mut self, ids: &BTreeSet<u64>) {
-        let epochs = self.epochs.iter();
+        let epochs = self.epochs.iter_mut();
         let done = epochs.filter(|(id, epoch)| epoch.closed && ids.contains(id));
-        let ids: Vec<u64> = done.map(|(id, _)| *id).collect();
+        let done = done.map(|(id, epoch)| {
+            epoch.stored = true;
+            *id
+        });
+        let ids: Vec<u64> = done.collect();
         if ids.is_empty() {
             return;
         }
@@ -340,6 +361,7 @@ impl Router {
             rollout: epoch.rollout_id.clone(),
             sequence: epoch.sequence,
             closed: epoch.closed,
+            stored: false,
             counts: counts(epoch, told)?,
         };
         self.epochs.insert(epoch.id, state);

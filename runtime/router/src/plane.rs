@@ -336,7 +336,8 @@ impl Plane {
             state.counters.route_lost(now);
             info!("the candidate has no route any more");
         }
-        if granted.is_none() && matches!(instruction(&state.held), Some(Instruction::Cut)) {
+        if granted.is_none() && is_taken_back(&state.held) {
+            // The epoch closes, so that it can be stored for good; a later grant opens another. A lease that is over comes back.
             state.counters.leave();
         }
         if let Some((id, grant)) = &granted
@@ -388,6 +389,13 @@ fn holds_grant(held: &HeldRoute) -> bool {
     matches!(instruction(held), Some(Instruction::Grant(_)))
 }
 
+fn is_taken_back(held: &HeldRoute) -> bool {
+    matches!(
+        instruction(held),
+        Some(Instruction::Withdraw | Instruction::Cut)
+    )
+}
+
 fn instruction(held: &HeldRoute) -> Option<&Instruction> {
     held.route().map(|route| &route.instruction)
 }
@@ -415,3 +423,6 @@ impl Drop for AtCandidate {
         self.0.candidate_in_flight.send_modify(|count| *count -= 1);
     }
 }
+
+#[cfg(test)]
+mod tests;

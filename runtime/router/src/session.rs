@@ -18,7 +18,7 @@ use self::dial::SessionError;
 use self::link::Answer;
 use self::stream::StreamEnd;
 pub use self::wire::Identity;
-use crate::config::Timing;
+use crate::config::{Role, Timing};
 use crate::engine::own::OwnEngine;
 use crate::metrics::{Metrics, SessionState};
 use crate::plane::Plane;
@@ -146,16 +146,23 @@ impl Session {
         self.timing.reconnect_jitter.mul_f64(random(0.1, 1.0))
     }
 
-    /// Doubles with every failure in a row, unless a route is held: its lease runs.
     fn backoff(&self, failures: u32) -> Duration {
-        if self.plane.holds_route() {
+        if self.is_waited_for() {
             return self.jitter();
         }
-        let doubled = self.timing.reconnect_jitter * 2_u32.pow(failures.min(10));
-        doubled
-            .min(self.timing.backoff_max)
-            .mul_f64(random(0.5, 1.0))
+        backoff(self.timing, failures).mul_f64(random(0.5, 1.0))
     }
+
+    /// The lease of a held route runs, and a new leader grants none before it has heard the candidate.
+    fn is_waited_for(&self) -> bool {
+        self.identity.role == Role::Candidate || self.plane.holds_route()
+    }
+}
+
+/// Doubles with every failure in a row.
+fn backoff(timing: Timing, failures: u32) -> Duration {
+    let doubled = timing.reconnect_jitter * 2_u32.pow(failures.min(10));
+    doubled.min(timing.backoff_max)
 }
 
 fn random(low: f64, high: f64) -> f64 {

@@ -19,7 +19,7 @@ use crate::records::Records;
 const INSTALL_LIMIT: Duration = Duration::from_secs(180);
 const LOAD_LIMIT: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(100);
-pub const HOSTNAME: &str = "kubernetes.io/hostname";
+const HOSTNAME: &str = "kubernetes.io/hostname";
 
 /// Namespaces of the tables.
 pub mod namespace {
@@ -132,12 +132,9 @@ impl Site {
             steps: &[("100%", self.step_seconds)],
             env: &[("RUN", &run)],
             memory: "384Mi",
+            node: self.node.as_deref(),
         };
-        let placement = self
-            .node
-            .as_ref()
-            .map(|node| format!("  placement:\n    nodeSelector: {{{HOSTNAME}: {node}}}\n"));
-        manifest.yaml() + &placement.unwrap_or_default()
+        manifest.yaml()
     }
 
     /// Asks for a revision: one of the demo's models.
@@ -203,6 +200,7 @@ impl Site {
             fleet: self.fleet.clone(),
             image: self.lab.image("load").to_owned(),
             requests: self.lab.image("requests").to_owned(),
+            address: None,
             rate: rate.mean,
         };
         let manifest = self.load_manifest(&app, rate)?;
@@ -251,16 +249,10 @@ impl Site {
             .pods()
             .list(&ListParams::default().labels(&selector))
             .await?;
-        let ready = pods.items.into_iter().filter(|pod| {
-            let conditions = pod
-                .status
-                .iter()
-                .flat_map(|status| status.conditions.iter().flatten());
-            pod.meta().deletion_timestamp.is_none()
-                && conditions
-                    .into_iter()
-                    .any(|one| one.type_ == "Ready" && one.status == "True")
-        });
+        let ready = pods
+            .items
+            .into_iter()
+            .filter(|pod| pod.meta().deletion_timestamp.is_none() && fleet::is_ready(pod));
         Ok(ready.filter_map(|pod| pod.status?.pod_ip).collect())
     }
 }

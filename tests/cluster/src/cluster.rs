@@ -232,7 +232,11 @@ impl Cluster {
         let recorded = self
             .launch(component)?
             .start(&self.layout, &self.host.cgroups)?;
-        self.wait_ready(component, recorded)
+        self.wait_ready(component, recorded)?;
+        if component == Component::Registry {
+            registry::restore(&self.layout)?;
+        }
+        Ok(())
     }
 
     pub(crate) fn launch_now(&self, component: Component) -> Result<Recorded> {

@@ -88,6 +88,11 @@ impl Layout {
         self.run().join("etcd")
     }
 
+    /// Manifests that were pushed: the registry keeps its blobs on disk and its manifests in memory.
+    pub(crate) fn pushed_manifests(&self) -> PathBuf {
+        self.run().join("manifests")
+    }
+
     pub fn registry_data(&self) -> PathBuf {
         self.run().join("registry")
     }

@@ -2,15 +2,19 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
 use crate::address::NodeId;
 use crate::cgroups;
 use crate::cluster::Cluster;
-use crate::command::output;
+use crate::command::{output, wait_until};
 use crate::component::Component;
 use crate::containerd;
 use crate::error::{Error, Result};
 use crate::network;
+
+/// How long a change of the node's condition may take: the grace period of a silent one, and a start.
+const READY_LIMIT: Duration = Duration::from_secs(90);
 
 /// A node of a running cluster.
 #[derive(Debug, Clone, Copy)]
@@ -64,6 +68,58 @@ impl<'a> Node<'a> {
     /// Starts a node that was powered off.
     pub fn power_on(&self) -> Result<()> {
         crate::start::node(self.cluster, self.id)
+    }
+
+    /// As before maintenance: nothing new is placed here, and what no DaemonSet holds here is evicted.
+    pub fn drain(&self) -> Result<()> {
+        let name = self.name();
+        let flags = [
+            "--ignore-daemonsets",
+            "--delete-emptydir-data",
+            "--timeout=120s",
+        ];
+        self.cluster
+            .kubectl(&[&["drain", &name][..], &flags].concat())
+            .map(drop)
+    }
+
+    /// Ends what a drain began.
+    pub fn uncordon(&self) -> Result<()> {
+        self.cluster.kubectl(&["uncordon", &self.name()]).map(drop)
+    }
+
+    /// Takes the node out of the cluster: powered off, its Node object deleted, and its pods forgotten, which Kubernetes does by
+    /// itself a minute later.
+    pub fn leave(&self) -> Result<()> {
+        self.power_off()?;
+        let name = self.name();
+        self.cluster.kubectl(&["delete", "node", &name])?;
+        let on_it = format!("--field-selector=spec.nodeName={name}");
+        let now = ["--all-namespaces", "--force", "--grace-period=0"];
+        self.cluster
+            .kubectl(&[&["delete", "pods", &on_it][..], &now].concat())
+            .map(drop)
+    }
+
+    /// Comes as a new node (its uid, labels and taints are new, its disk is not) and waits until it is Ready.
+    pub fn join(&self) -> Result<()> {
+        self.power_on()?;
+        self.wait_ready("True")
+    }
+
+    /// Waits until the node's condition Ready is `True`, `False` or `Unknown`.
+    pub fn wait_ready(&self, status: &str) -> Result<()> {
+        wait_until(
+            &format!("Ready={status} of {}", self.id),
+            READY_LIMIT,
+            || Ok(self.ready_condition().is_ok_and(|now| now == status)),
+        )
+    }
+
+    fn ready_condition(&self) -> Result<String> {
+        let path = r#"jsonpath={.status.conditions[?(@.type=="Ready")].status}"#;
+        self.cluster
+            .kubectl(&["get", "node", &self.name(), "--output", path])
     }
 
     /// A command that will run in the node's network and mount namespaces, as on the node itself.

@@ -6,7 +6,8 @@ use std::process::Command;
 use crate::address::{REGISTRY, REGISTRY_ADDRESS};
 use crate::command::{answers_http, output};
 use crate::error::{Error, IoContext, Result};
-use crate::layout::Layout;
+use crate::layout::{Layout, write_file};
+use crate::oci::MANIFEST_TYPE;
 use crate::process::Launch;
 
 pub(crate) const NAME: &str = "registry";
@@ -72,10 +73,50 @@ pub(crate) fn push(layout: &Layout, image: &Path, name: &str) -> Result<PushedIm
         .rsplit_once('@')
         .map(|(_, digest)| digest.to_owned());
     let digest = digest.ok_or_else(|| Error::Image(format!("crane push said {said:?}")))?;
+    keep(layout, image, name, &digest)?;
     Ok(PushedImage {
         name: name.to_owned(),
         digest,
     })
+}
+
+/// Keeps a pushed manifest for [`restore`], in a file named after the image.
+fn keep(layout: &Layout, image: &Path, name: &str, digest: &str) -> Result<()> {
+    let blob = image.join("blobs").join(digest.replace(':', "/"));
+    let manifest = std::fs::read(&blob).at("read", &blob)?;
+    let file = layout.pushed_manifests().join(name.replace('/', "%"));
+    write_file(&file, manifest)
+}
+
+/// Gives a registry that was started again the manifests that it had; its blobs are still on disk.
+pub(crate) fn restore(layout: &Layout) -> Result<()> {
+    let folder = layout.pushed_manifests();
+    // Nothing was pushed yet.
+    let Ok(entries) = std::fs::read_dir(&folder) else {
+        return Ok(());
+    };
+    for entry in entries {
+        put(&entry.at("list", &folder)?.path())?;
+    }
+    Ok(())
+}
+
+fn put(manifest: &Path) -> Result<()> {
+    let name = manifest.file_name().unwrap_or_default().to_string_lossy();
+    let (name, tag) = name
+        .rsplit_once(':')
+        .ok_or_else(|| Error::Image(format!("{name} names no tag")))?;
+    let url = format!(
+        "http://{REGISTRY_ADDRESS}/v2/{}/manifests/{tag}",
+        name.replace('%', "/")
+    );
+    let mut curl = Command::new("curl");
+    curl.args(["--fail", "--silent", "--show-error", "--request", "PUT"])
+        .args(["--header", &format!("content-type: {MANIFEST_TYPE}")])
+        .arg("--data-binary")
+        .arg(format!("@{}", manifest.display()))
+        .arg(url);
+    output(&mut curl).map(drop)
 }
 
 #[cfg(test)]

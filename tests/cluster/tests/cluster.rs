@@ -5,7 +5,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use smallfleet_cluster::{Cluster, Component, Layout, Node, Progress, PushedImage, Signal};
@@ -225,6 +225,10 @@ fn control_plane_restarts(cluster: &Cluster) {
         Component::ApiServer,
         Component::Etcd,
     ];
+    let folder = tempfile::tempdir().unwrap();
+    let pushed = cluster
+        .push_folder(folder.path(), "models/kept:v1")
+        .unwrap();
     for component in shared {
         cluster.stop(component).unwrap();
         assert!(!cluster.is_running(component));
@@ -235,6 +239,12 @@ fn control_plane_restarts(cluster: &Cluster) {
     }
     rolled_out(cluster);
     names_resolve(cluster);
+    let manifest = format!(
+        "http://198.18.0.1:5000/v2/models/kept/manifests/{}",
+        pushed.digest
+    );
+    let asked = Command::new("curl").args(["-sf", &manifest]).status();
+    assert!(asked.unwrap().success(), "the registry forgot {pushed:?}");
 }
 
 fn power_cut(cluster: &Cluster) {

@@ -1,7 +1,7 @@
 //! Load pods: an application on every node that asks a SmallModel's Service.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
@@ -14,7 +14,7 @@ use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 use serde_json::json;
 
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, is_ready};
 use crate::load::{Page, Record, STATS_PORT};
 use crate::shell::Shell;
 
@@ -26,6 +26,8 @@ pub struct App {
     pub image: String,
     /// Image with `requests.jsonl`, mounted as a volume.
     pub requests: String,
+    /// Asked instead of the Service's name, which takes DNS: the Service's address.
+    pub address: Option<String>,
     /// Requests a second from each node.
     pub rate: f64,
 }
@@ -35,11 +37,13 @@ impl App {
     #[must_use]
     pub fn manifest(&self) -> serde_json::Value {
         let name = self.name();
+        let by_name = format!("{}.{}.svc", self.model, self.fleet.namespace);
+        let host = self.address.as_ref().unwrap_or(&by_name);
         let container = json!({
             "name": "app",
             "image": self.image,
             "env": [
-                {"name": "LOAD_URL", "value": format!("http://{}.{}.svc/v1/classify", self.model, self.fleet.namespace)},
+                {"name": "LOAD_URL", "value": format!("http://{host}/v1/classify")},
                 {"name": "LOAD_REQUESTS", "value": "/requests/requests.jsonl"},
                 {"name": "LOAD_RATE", "value": self.rate.to_string()},
                 {"name": "NODE_NAME", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
@@ -120,19 +124,85 @@ impl App {
             .items)
     }
 
+    /// Addresses of the load pods: with them the records are read without an API server.
+    ///
+    /// # Errors
+    /// When the API server does not answer or a load pod has none yet.
+    pub async fn addresses(&self) -> Result<Vec<String>> {
+        let address = |pod: &Pod| {
+            let ip = pod.status.as_ref().and_then(|status| status.pod_ip.clone());
+            ip.with_context(|| format!("{} has no address", pod.name_any()))
+        };
+        self.pods().await?.iter().map(address).collect()
+    }
+
     /// All records so far, of all nodes: by node of the load pod.
     ///
     /// # Errors
-    /// When a load pod does not answer.
+    /// When the API server or a load pod does not answer.
     pub async fn records(&self) -> Result<BTreeMap<String, Vec<Record>>> {
+        Self::records_at(&self.addresses().await?).await
+    }
+
+    /// All records so far of the load pods at these addresses: by their nodes.
+    ///
+    /// # Errors
+    /// When a load pod does not answer.
+    pub async fn records_at(addresses: &[String]) -> Result<BTreeMap<String, Vec<Record>>> {
         let mut all = BTreeMap::new();
-        for pod in self.pods().await? {
-            let ip = pod.status.as_ref().and_then(|status| status.pod_ip.clone());
-            let ip = ip.with_context(|| format!("{} has no address", pod.name_any()))?;
+        for ip in addresses {
             let page = fetch(&format!("http://{ip}:{STATS_PORT}/records?from=0")).await?;
             all.insert(page.node, page.records);
         }
         Ok(all)
+    }
+
+    /// How many requests of the load pods at these addresses have ended so far: by their nodes.
+    ///
+    /// # Errors
+    /// When a load pod does not answer.
+    pub async fn ended_at(addresses: &[String]) -> Result<BTreeMap<String, usize>> {
+        let mut all = BTreeMap::new();
+        for ip in addresses {
+            // From beyond the last one: the records themselves are not sent.
+            let page = fetch(&format!(
+                "http://{ip}:{STATS_PORT}/records?from={}",
+                usize::MAX
+            ))
+            .await?;
+            all.insert(page.node, page.next);
+        }
+        Ok(all)
+    }
+
+    /// Waits until each node has been answered by its own pod alone for some time, and returns the records of that time. At first
+    /// another node may answer: a node's proxy learns of a ready pod a moment after the API server does.
+    ///
+    /// # Errors
+    /// When that does not happen within a minute; the error says who answered whom.
+    pub async fn answered_by_own_node(
+        &self,
+        time: Duration,
+    ) -> Result<BTreeMap<String, Vec<Record>>> {
+        let limit = Instant::now() + Duration::from_secs(60);
+        let mut from = now_milliseconds();
+        loop {
+            tokio::time::sleep(time).await;
+            let mut recent = self.records().await?;
+            recent
+                .values_mut()
+                .for_each(|records| records.retain(|record| record.sent_milliseconds >= from));
+            let own = |(node, records): (&String, &Vec<Record>)| {
+                !records.is_empty() && records.iter().all(|record| record.node == *node)
+            };
+            if recent.iter().all(own) {
+                return Ok(recent);
+            }
+            if Instant::now() > limit {
+                bail!("nodes are answered by others: {:?}", answered_by(&recent));
+            }
+            from = now_milliseconds();
+        }
     }
 
     /// All records so far in one list, in the order of their sending.
@@ -146,17 +216,6 @@ impl App {
     }
 }
 
-fn is_ready(pod: &Pod) -> bool {
-    let conditions = pod
-        .status
-        .as_ref()
-        .and_then(|status| status.conditions.as_ref());
-    conditions.is_some_and(|all| {
-        all.iter()
-            .any(|condition| condition.type_ == "Ready" && condition.status == "True")
-    })
-}
-
 async fn fetch(url: &str) -> Result<Page> {
     let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
     let response = client
@@ -165,6 +224,29 @@ async fn fetch(url: &str) -> Result<Page> {
         .with_context(|| format!("GET {url}"))?;
     let body = response.into_body().collect().await?.to_bytes();
     serde_json::from_slice(&body).with_context(|| format!("answer of {url}"))
+}
+
+/// How many answers of each node the load pod of a node got.
+#[must_use]
+pub fn answered_by(
+    records: &BTreeMap<String, Vec<Record>>,
+) -> BTreeMap<&str, BTreeMap<&str, usize>> {
+    let mut by: BTreeMap<&str, BTreeMap<&str, usize>> = BTreeMap::new();
+    for (node, records) in records {
+        for record in records {
+            *by.entry(node).or_default().entry(&record.node).or_default() += 1;
+        }
+    }
+    by
+}
+
+/// Now, milliseconds since the Unix epoch.
+#[must_use]
+pub fn now_milliseconds() -> u64 {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// An answer, as far as a test of limits looks at it.

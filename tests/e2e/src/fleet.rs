@@ -152,6 +152,27 @@ pub fn state(status: &SmallModelStatus) -> Option<RolloutState> {
     status.rollout.as_ref().map(|rollout| rollout.state)
 }
 
+/// The pod is Ready.
+#[must_use]
+pub fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.as_ref());
+    conditions.is_some_and(|all| {
+        all.iter()
+            .any(|condition| condition.type_ == "Ready" && condition.status == "True")
+    })
+}
+
+/// Name of the node that a pod is bound to; empty before.
+#[must_use]
+pub fn node_of(pod: &Pod) -> &str {
+    let spec = pod.spec.as_ref();
+    spec.and_then(|spec| spec.node_name.as_deref())
+        .unwrap_or_default()
+}
+
 /// Names of pods, for messages.
 #[must_use]
 pub fn pod_names(pods: &[Pod]) -> Vec<String> {

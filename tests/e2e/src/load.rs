@@ -7,8 +7,12 @@ use serde::{Deserialize, Serialize};
 pub const STATS_PORT: u16 = 9090;
 
 /// One request, from the application's view.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
+    /// Counts the requests of one load pod from 0: each number has exactly one record.
+    pub number: u64,
+    /// Which of the known inputs it was, from 0.
+    pub example: usize,
     /// When it was sent, milliseconds since the Unix epoch.
     pub sent_milliseconds: u64,
     /// Until the last byte, microseconds.
@@ -19,6 +23,8 @@ pub struct Record {
     pub revision: String,
     /// Node of the pod that answered.
     pub node: String,
+    /// Label of the answer; empty without a good one.
+    pub label: String,
     /// The label was the expected one.
     pub right: bool,
     /// Why there was no good answer; empty otherwise.

@@ -14,6 +14,8 @@ pub struct Manifest<'a> {
     /// Lines of `env`: `(name, value)`.
     pub env: &'a [(&'a str, &'a str)],
     pub memory: &'a str,
+    /// The only node that serves.
+    pub node: Option<&'a str>,
 }
 
 impl Manifest<'_> {
@@ -44,6 +46,9 @@ impl Manifest<'_> {
             for (key, value) in self.env {
                 yaml += &format!("    - {{name: {key}, value: \"{value}\"}}\n");
             }
+        }
+        if let Some(node) = self.node {
+            yaml += &format!("  placement: {{nodeSelector: {{kubernetes.io/hostname: {node}}}}}\n");
         }
         yaml += "  rollout:\n    steps:\n";
         for (index, (nodes, seconds)) in self.steps.iter().enumerate() {
@@ -77,6 +82,7 @@ mod tests {
             steps: &[("1", 20), ("100%", 30)],
             env: &[("LANG", "C")],
             memory: "512Mi",
+            node: None,
         };
         let lines = manifest.yaml();
         assert!(

@@ -4,6 +4,7 @@
     reason = "all of it is test code; the lint's own exception covers #[test] functions only"
 )]
 
+mod controls;
 mod gate;
 mod persistence;
 mod properties;

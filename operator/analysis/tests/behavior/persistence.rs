@@ -5,7 +5,9 @@ use smallfleet_analysis::{
     AnalysisSettings, Assessment, Counts, Evidence, FrozenLatency, LatencyCounts, assess,
 };
 
-use crate::traffic::{Split, Truth, errors, escalation, latency, settings};
+use smallfleet_analysis::simulator::{Rollout, Scenario};
+
+use crate::traffic::{errors, escalation, latency, settings};
 
 fn round_trip<T: serde::Serialize + serde::de::DeserializeOwned>(value: &T) -> T {
     serde_json::from_str(&serde_json::to_string(value).unwrap()).unwrap()
@@ -14,29 +16,25 @@ fn round_trip<T: serde::Serialize + serde::de::DeserializeOwned>(value: &T) -> T
 #[test]
 fn the_same_evidence_gives_the_same_verdict_after_a_restart() {
     let settings = settings(vec![latency(), errors(), escalation()]);
-    let mut split = Split::new(
-        Truth {
-            slowdown: 1.1,
-            stable_errors: 0.01,
-            candidate_errors: 0.02,
-        },
-        11,
-    );
+    let scenario = Scenario::calm().with_candidate(1.1, 0.01);
+    let mut rollout = Rollout::new(&scenario, &settings, 11);
     let mut evidence = Evidence::default();
     for _ in 0..10 {
-        split.serve(150);
+        rollout.serve(210).unwrap();
         evidence.exposed_seconds += 120;
-        evidence.restart_if_due(&RestartPlan::new(&settings), &split.counts());
-        let look = assess(&settings, &split.frozen(), &evidence, &split.counts()).unwrap();
+        evidence.restart_if_due(&RestartPlan::new(&settings), rollout.counts());
+        let look = assess(&settings, rollout.frozen(), &evidence, rollout.counts()).unwrap();
         evidence.record(&look);
     }
     assert!(evidence.snapshots.len() > 3);
-    evidence.merge(&split.counts()).unwrap();
+    evidence.merge(rollout.counts()).unwrap();
     let total = evidence.total([]).unwrap();
-    let before = assess(&settings, &split.frozen(), &evidence, &total).unwrap();
+    let before = assess(&settings, rollout.frozen(), &evidence, &total).unwrap();
 
-    let (settings, frozen): (AnalysisSettings, Vec<FrozenLatency>) =
-        (round_trip(&settings), round_trip(&split.frozen()));
+    let (settings, frozen): (AnalysisSettings, Vec<FrozenLatency>) = (
+        round_trip(&settings),
+        round_trip(&rollout.frozen().to_vec()),
+    );
     let restored: Evidence = round_trip(&evidence);
     assert_eq!(restored, evidence);
     let after = assess(&settings, &frozen, &restored, &restored.total([]).unwrap()).unwrap();

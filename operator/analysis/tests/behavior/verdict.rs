@@ -1,4 +1,5 @@
 use smallfleet_analysis::settings::AccuracyGate;
+use smallfleet_analysis::simulator::Scenario;
 use smallfleet_analysis::verdict::{NextStep, StepEnd, Toward, promote_if_bounded, step_end};
 use smallfleet_analysis::{
     AnalysisError, AnalysisSettings, BinaryCounts, Counts, Evidence, LatencyCounts, Objective,
@@ -6,8 +7,8 @@ use smallfleet_analysis::{
 };
 
 use crate::traffic::{
-    Split, Truth, arms, binary, error_counts, errors, escalation, frozen, latency,
-    latency_objective, percent, settings,
+    arms, binary, error_counts, errors, escalation, frozen, latency, latency_objective, percent,
+    rollout_after, settings,
 };
 
 fn look(settings: &AnalysisSettings, counts: &Counts) -> smallfleet_analysis::Assessment {
@@ -243,25 +244,13 @@ fn at_the_deadline_wide_bounds_suffice_and_are_said() {
 #[test]
 fn the_slow_down_is_bounded_in_words() {
     let settings = settings(vec![latency()]);
-    let truth = |slowdown| Truth {
-        slowdown,
-        stable_errors: 0.0,
-        candidate_errors: 0.0,
-    };
     let effect = |slowdown, seed| {
-        let mut split = Split::new(truth(slowdown), seed);
-        split.serve(3000);
-        let look = assess(
-            &settings,
-            &split.frozen(),
-            &Evidence::default(),
-            &split.counts(),
-        )
-        .unwrap();
-        (
-            look.objectives[0].interval,
-            look.objectives[0].effect.clone(),
-        )
+        let mut scenario = Scenario::calm();
+        scenario.stable.failing = 0.0;
+        let scenario = scenario.with_candidate(slowdown, 0.0);
+        let mut rollout = rollout_after(&scenario, &settings, seed, 3000);
+        let report = &rollout.look().unwrap().objectives[0];
+        (report.interval, report.effect.clone())
     };
     let (equal, words) = effect(1.0, 7);
     assert!(

@@ -8,9 +8,10 @@ use smallfleet_crds::status::{PauseReason, RolloutState, RolloutStatus};
 use super::exit::{self, Moved};
 use super::preparing::{current_step, keep_wave, raise};
 use super::{inconclusive, modifiers};
+use crate::constants::CANDIDATE_MISSING_PATIENCE;
 use crate::draft::{Cx, Draft};
 use crate::look::{Evidence, Look};
-use crate::{thresholds, wave};
+use crate::{health, thresholds, wave};
 
 pub(super) fn step(cx: &Cx<'_>, draft: &mut Draft) {
     let Some(evidence) = super::guard(cx, draft) else {
@@ -20,16 +21,34 @@ pub(super) fn step(cx: &Cx<'_>, draft: &mut Draft) {
         return;
     }
     keep_wave(cx, draft);
+    let misses_candidate = show_missing(cx, draft);
     let flag_is_back = modifiers::lower_traffic(cx, draft);
     if let Evidence::Here(look) = &evidence {
         thresholds::freeze(cx, look, draft);
         if end(cx, look, draft) == Moved::Yes {
             return;
         }
+        if misses_candidate && !cx.held() && cx.flag_enabled() {
+            let message = "a candidate with traffic has not answered for candidateReadySeconds";
+            inconclusive::enter(cx, message, Some(look), draft);
+            return;
+        }
     }
     if flag_is_back && !cx.held() && draft.rollout().state == RolloutState::Analyzing {
         raise(cx, &evidence, RolloutState::Analyzing, draft);
     }
+}
+
+/// Shows a candidate with traffic that does not answer; true when it has not for too long.
+pub(super) fn show_missing(cx: &Cx<'_>, draft: &mut Draft) -> bool {
+    let lasting = cx.world.clock.candidate_missing_for;
+    if lasting < CANDIDATE_MISSING_PATIENCE || draft.rollout().blocked.is_some() {
+        return false;
+    }
+    let missing = health::missing(&cx.fleet, draft.rollout());
+    let is_late = missing.is_some() && lasting >= cx.candidate_ready_limit();
+    wave::block(missing, draft);
+    is_late
 }
 
 /// Ends the step when it may end, pauses where someone has to agree, and gives up at the deadline.

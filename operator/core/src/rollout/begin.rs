@@ -2,6 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use smallfleet_analysis::constants::ANALYSIS_VERSION;
+use smallfleet_crds::reason;
 use smallfleet_crds::status::{Frozen, Refused, RolloutState, RolloutStatus};
 
 use crate::constants::{COIN_VERSION, ROLLOUT_ID_LENGTH};
@@ -40,7 +41,7 @@ pub(crate) fn start(cx: &Cx<'_>, from: &str, to: &str, draft: &mut Draft) {
         _ => "candidates start on the first step's nodes",
     };
     draft.note(
-        "RolloutStarted",
+        reason::ROLLOUT_STARTED,
         format!("rollout {}: revision {to} after {from}; {next}", rollout.id),
     );
     draft.status.analysis = None;
@@ -98,13 +99,13 @@ fn stay_refused(cx: &Cx<'_>, desired: &Desired<'_>, from: &str, draft: &mut Draf
         .find(|refused| refused.revision == desired.hash);
     let refusal = known.cloned().unwrap_or_else(|| Refused {
         revision: desired.hash.clone(),
-        reason: "RefusedBefore".to_owned(),
+        reason: reason::REFUSED_BEFORE.to_owned(),
         effect: "it was refused before; the reason is not kept any more".to_owned(),
         ..Refused::default()
     });
     super::exit::refuse(&refusal, draft);
     draft.warn(
-        "StillRefused",
+        reason::STILL_REFUSED,
         format!(
             "revision {} was refused ({}) and is not served; edit spec or retry it",
             desired.hash, refusal.reason
@@ -120,7 +121,7 @@ fn stay_refused(cx: &Cx<'_>, desired: &Desired<'_>, from: &str, draft: &mut Draf
 fn known_good(cx: &Cx<'_>, desired: &Desired<'_>, from: &str, draft: &mut Draft) {
     if cx.spec().rollout.paused {
         draft.trouble = Some(Trouble {
-            reason: "Paused".to_owned(),
+            reason: reason::PAUSED.to_owned(),
             message: format!(
                 "revision {} was promoted before and rolls once spec.rollout.paused is false",
                 desired.hash
@@ -133,7 +134,7 @@ fn known_good(cx: &Cx<'_>, desired: &Desired<'_>, from: &str, draft: &mut Draft)
     rollout.state = RolloutState::Promoting;
     rollout.gate = "it was promoted before".to_owned();
     draft.note(
-        "RolloutStarted",
+        reason::ROLLOUT_STARTED,
         format!(
             "rollout {}: revision {} was promoted before and rolls at once",
             rollout.id, desired.hash

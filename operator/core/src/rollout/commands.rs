@@ -3,6 +3,7 @@
 use smallfleet_crds::Approval;
 use smallfleet_crds::command::{Command, CommandVerb, NONCE_MAX_LENGTH};
 use smallfleet_crds::names::ANNOTATION_COMMAND;
+use smallfleet_crds::reason;
 use smallfleet_crds::status::{LastCommand, PauseReason, RolloutState, RolloutStatus};
 
 use super::begin;
@@ -38,7 +39,7 @@ pub(crate) fn carry_out(cx: &Cx<'_>, desired: Option<&Desired<'_>>, draft: &mut 
     let (result, moved) = match answer {
         Answer::Done => (DONE.to_owned(), Moved::Yes),
         Answer::Refused(why) => {
-            draft.warn("CommandRefused", format!("{text}: {why}"));
+            draft.warn(reason::COMMAND_REFUSED, format!("{text}: {why}"));
             (why, Moved::No)
         }
         Answer::Later => return Moved::No,
@@ -122,7 +123,7 @@ const fn undecided(state: RolloutState) -> bool {
 }
 
 fn abort(cx: &Cx<'_>, rollout: &RolloutStatus, draft: &mut Draft) -> Answer {
-    let refusal = exit::refusal(&rollout.to, "Aborted", "aborted by command");
+    let refusal = exit::refusal(&rollout.to, reason::ABORTED, "aborted by command");
     match rollout.state {
         RolloutState::Promoting => done(exit::revert(cx, Some(refusal), draft)),
         state if undecided(state) => done(exit::roll_back(cx, refusal, draft)),
@@ -148,7 +149,7 @@ fn promote(cx: &Cx<'_>, rollout: &RolloutStatus, draft: &mut Draft) -> Answer {
         RolloutState::Analyzing if required && !rollout.approved.contains(&rollout.step) => {
             draft.rollout().approved.push(rollout.step);
             draft.note(
-                "StepApproved",
+                reason::STEP_APPROVED,
                 format!("step {} ends once its evidence is there", rollout.step + 1),
             );
             Answer::Done

@@ -2,6 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, Time};
 use smallfleet_analysis::{ObjectiveKind, Verdict as EvidenceVerdict};
+use smallfleet_crds::reason;
 use smallfleet_crds::status::{LastRollout, Refused, RolloutState, RolloutStatus};
 
 use crate::action::Action;
@@ -56,9 +57,9 @@ pub(super) fn of_evidence(rollout: &RolloutStatus, look: &Look) -> Option<Refuse
         .find(|one| one.name == *objective)
         .map(|one| &one.kind);
     let reason = match kind {
-        Some(ObjectiveKind::Latency(_)) => "LatencyRegression",
-        Some(ObjectiveKind::Escalation(_)) => "EscalationRegression",
-        Some(ObjectiveKind::Errors(_)) | None => "ErrorRegression",
+        Some(ObjectiveKind::Latency(_)) => reason::LATENCY_REGRESSION,
+        Some(ObjectiveKind::Escalation(_)) => reason::ESCALATION_REGRESSION,
+        Some(ObjectiveKind::Errors(_)) | None => reason::ERROR_REGRESSION,
     };
     let effect = assessment
         .objective(objective)
@@ -95,6 +96,7 @@ fn lower(state: RolloutState, draft: &mut Draft) {
     let rollout = draft.rollout();
     rollout.state = state;
     rollout.candidate_traffic_permille = 0;
+    rollout.granted.clear();
     rollout.sequence += 1;
     rollout.paused = None;
     rollout.blocked = None;
@@ -107,7 +109,7 @@ pub(crate) fn roll_back(cx: &Cx<'_>, mut refused: Refused, draft: &mut Draft) ->
     objects::label(cx, &refused.revision, Verdict::Refused, draft);
     refuse(&refused, draft);
     draft.warn(
-        "Refused",
+        reason::REFUSED,
         format!(
             "{}: {}; no request reaches revision {} any more",
             refused.reason, refused.effect, refused.revision
@@ -131,7 +133,7 @@ pub(crate) fn reject(cx: &Cx<'_>, mut refused: Refused, draft: &mut Draft) -> Mo
     cut(cx, draft);
     refused.at = Some(MicroTime(cx.world.clock.now));
     draft.warn(
-        "Rejected",
+        reason::REJECTED,
         format!("{}: {}; correct spec", refused.reason, refused.effect),
     );
     lower(RolloutState::RollingBack, draft);
@@ -157,7 +159,7 @@ pub(super) fn leave(cx: &Cx<'_>, how: Left, draft: &mut Draft) -> Moved {
         ),
     };
     draft.note(
-        "RolloutEnded",
+        reason::ROLLOUT_ENDED,
         format!("{outcome}: {summary}; its candidates are removed"),
     );
     draft.status.rollout = None;
@@ -178,7 +180,7 @@ pub(super) fn restart(cx: &Cx<'_>, why: &str, draft: &mut Draft) -> Moved {
     let before = draft.rollout().clone();
     cut(cx, draft);
     draft.note(
-        "RolloutRestarted",
+        reason::ROLLOUT_RESTARTED,
         format!("the rollout of revision {} begins anew: {why}", before.to),
     );
     draft.status.analysis = None;
@@ -193,9 +195,11 @@ pub(crate) fn promote(cx: &Cx<'_>, summary: &str, draft: &mut Draft) -> Moved {
     objects::label(cx, &to, Verdict::Stable, draft);
     lower(RolloutState::Promoting, draft);
     draft.rollout().refusal = None;
+    // Those of candidates were judged; from here on the fleet's own pods are.
+    draft.rollout().faults.clear();
     draft.rollout().gate = summary.to_owned();
     draft.note(
-        "Promoting",
+        reason::PROMOTING,
         format!("revision {to} rolls over the fleet: {summary}"),
     );
     Moved::Yes
@@ -221,7 +225,7 @@ pub(crate) fn revert(cx: &Cx<'_>, refused: Option<Refused>, draft: &mut Draft) -
         draft.rollout().refusal = Some(refused);
     }
     draft.warn(
-        "Reverting",
+        reason::REVERTING,
         format!("the fleet goes back from revision {to}: {why}"),
     );
     Moved::Yes
@@ -250,7 +254,7 @@ pub(super) fn forward(cx: &Cx<'_>, summary: &str, draft: &mut Draft) -> Moved {
         .map_or("", |frozen| &frozen.steps[step].name)
         .to_owned();
     draft.note(
-        "StepStarted",
+        reason::STEP_STARTED,
         format!(
             "step {}/{steps} ({name}): {summary}; candidates start on more nodes",
             step + 1

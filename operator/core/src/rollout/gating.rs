@@ -1,13 +1,14 @@
 //! Gating: the labelled set decides before any traffic.
 
 use smallfleet_analysis::gate::{GateDecision, GateOutcome, decide};
+use smallfleet_crds::reason;
 use smallfleet_crds::status::{Refused, RevisionRef, RolloutState};
 
 use super::exit;
 use super::{modifiers, preparing};
 use crate::constants::PATIENCE_TICK;
 use crate::draft::{Cx, Draft};
-use crate::faults::{self, Finding};
+use crate::faults;
 use crate::gate::Round;
 use crate::settings;
 
@@ -32,7 +33,8 @@ pub(super) fn step(cx: &Cx<'_>, draft: &mut Draft) {
         .failures(cx, draft)
         .or_else(|| faults::judge(draft.rollout()))
     {
-        return follow(cx, finding, draft);
+        super::follow_finding(cx, finding, draft);
+        return;
     }
     match round.classes(cx) {
         None => round.evaluate(cx, draft),
@@ -48,18 +50,6 @@ pub(super) fn step(cx: &Cx<'_>, draft: &mut Draft) {
     }
 }
 
-fn follow(cx: &Cx<'_>, finding: Finding, draft: &mut Draft) {
-    let to = draft.rollout().to.clone();
-    match finding {
-        Finding::Spec { reason, message } => {
-            exit::reject(cx, exit::refusal(&to, &reason, &message), draft)
-        }
-        Finding::Candidate { reason, effect } => {
-            exit::roll_back(cx, exit::refusal(&to, &reason, &effect), draft)
-        }
-    };
-}
-
 fn conclude(cx: &Cx<'_>, gate: &settings::Gate<'_>, decision: &GateDecision, draft: &mut Draft) {
     match decision.outcome {
         GateOutcome::Pass => passed(cx, &decision.words, draft),
@@ -69,7 +59,7 @@ fn conclude(cx: &Cx<'_>, gate: &settings::Gate<'_>, decision: &GateDecision, dra
         GateOutcome::Fail => {
             let refused = Refused {
                 objective: gate.name.to_owned(),
-                ..exit::refusal(&draft.rollout().to, "GateFailed", &decision.words)
+                ..exit::refusal(&draft.rollout().to, reason::GATE_FAILED, &decision.words)
             };
             exit::roll_back(cx, refused, draft);
         }
@@ -84,7 +74,7 @@ fn passed(cx: &Cx<'_>, words: &str, draft: &mut Draft) {
             .revision(&rollout.to)
             .map_or_else(String::new, |object| object.revision.digest().to_owned());
         draft.note(
-            "GatePassed",
+            reason::GATE_PASSED,
             format!(
                 "{words}; revision {} is installed on every chosen node",
                 rollout.to
@@ -106,7 +96,7 @@ fn passed(cx: &Cx<'_>, words: &str, draft: &mut Draft) {
         return;
     }
     draft.note(
-        "GatePassed",
+        reason::GATE_PASSED,
         format!("{words}; candidates start on the first step's nodes"),
     );
     let next = draft.rollout();

@@ -2,15 +2,16 @@
 
 use smallfleet_analysis::verdict::promote_if_bounded;
 use smallfleet_crds::OnInconclusive;
+use smallfleet_crds::reason;
 use smallfleet_crds::status::{PauseReason, RolloutState};
 
-use super::analyzing::{approved, is_over, summary, trusted};
+use super::analyzing::{approved, is_over, show_missing, summary, trusted};
 use super::exit::{self, Moved};
 use super::modifiers;
 use super::preparing::keep_wave;
 use crate::draft::{Cx, Draft};
 use crate::look::{Evidence, Look};
-use crate::wave;
+use crate::{health, wave};
 
 /// Enters the state, or does at once what the user chose for it.
 pub(super) fn enter(cx: &Cx<'_>, why: &str, look: Option<&Look>, draft: &mut Draft) {
@@ -20,7 +21,7 @@ pub(super) fn enter(cx: &Cx<'_>, why: &str, look: Option<&Look>, draft: &mut Dra
     draft.rollout().state = RolloutState::Inconclusive;
     let step = draft.rollout().step + 1;
     draft.warn(
-        "Inconclusive",
+        reason::INCONCLUSIVE,
         format!("step {step}: {why}; promote it, abort it, or give it more time"),
     );
     modifiers::pause(cx, Some(PauseReason::Inconclusive), draft);
@@ -34,6 +35,7 @@ pub(super) fn step(cx: &Cx<'_>, draft: &mut Draft) {
         return;
     }
     keep_wave(cx, draft);
+    show_missing(cx, draft);
     let flag_is_back = modifiers::lower_traffic(cx, draft);
     let look = match &evidence {
         Evidence::Here(look) => Some(look.as_ref()),
@@ -52,7 +54,9 @@ pub(super) fn step(cx: &Cx<'_>, draft: &mut Draft) {
         return;
     }
     let has_time = look.is_none_or(|look| !is_over(cx, look, draft.rollout()));
-    if has_time && wave::is_ready(cx, draft.rollout()) {
+    let answers =
+        |rollout| wave::is_ready(cx, rollout) && health::missing(&cx.fleet, rollout).is_none();
+    if has_time && answers(draft.rollout()) {
         draft.rollout().state = RolloutState::Preparing;
         modifiers::pause(cx, None, draft);
     } else if flag_is_back {
@@ -65,7 +69,7 @@ fn decide(cx: &Cx<'_>, why: &str, look: Option<&Look>, draft: &mut Draft) -> Mov
     match cx.spec().rollout.on_inconclusive {
         OnInconclusive::RollBack => {
             let to = draft.rollout().to.clone();
-            exit::roll_back(cx, exit::refusal(&to, "Inconclusive", why), draft)
+            exit::roll_back(cx, exit::refusal(&to, reason::INCONCLUSIVE, why), draft)
         }
         OnInconclusive::Pause => Moved::No,
         OnInconclusive::PromoteIfBounded => match look {

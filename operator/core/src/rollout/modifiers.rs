@@ -1,6 +1,7 @@
 //! Pauses, and the share that the candidate is to have.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use smallfleet_crds::reason;
 use smallfleet_crds::status::{PauseReason, Paused, RolloutState, RolloutStatus};
 
 use crate::draft::{Cx, Draft};
@@ -18,10 +19,10 @@ pub(super) fn pause(cx: &Cx<'_>, reason: Option<PauseReason>, draft: &mut Draft)
     });
     match reason {
         Some(reason) => draft.warn(
-            "RolloutPaused",
+            reason::ROLLOUT_PAUSED,
             format!("{reason:?}: {}", next_step(reason)),
         ),
-        None => draft.note("RolloutResumed", "the rollout goes on".to_owned()),
+        None => draft.note(reason::ROLLOUT_RESUMED, "the rollout goes on".to_owned()),
     }
 }
 
@@ -51,13 +52,9 @@ pub(super) fn users(cx: &Cx<'_>) -> Option<PauseReason> {
     cx.spec().rollout.paused.then_some(PauseReason::User)
 }
 
-/// Share of the step whose exposure is granted: while candidates of the next step start, that of the step before.
-pub(super) fn wanted_permille(cx: &Cx<'_>, rollout: &RolloutStatus) -> u32 {
-    let mistrusted = sticky(rollout.paused.as_ref()).is_some();
-    if mistrusted || !cx.flag_enabled() {
-        return 0;
-    }
-    let step = match rollout.state {
+/// Index of the step whose exposure is granted: while candidates of the next step start, that of the step before.
+pub(super) fn exposed_step(rollout: &RolloutStatus) -> Option<u32> {
+    match rollout.state {
         RolloutState::Preparing => rollout.step.checked_sub(1),
         RolloutState::Analyzing | RolloutState::Inconclusive => Some(rollout.step),
         RolloutState::Gating
@@ -65,9 +62,17 @@ pub(super) fn wanted_permille(cx: &Cx<'_>, rollout: &RolloutStatus) -> u32 {
         | RolloutState::Reverting
         | RolloutState::RollingBack
         | RolloutState::RolledBack => None,
-    };
+    }
+}
+
+/// The share that the candidate is to have now.
+pub(super) fn wanted_permille(cx: &Cx<'_>, rollout: &RolloutStatus) -> u32 {
+    let mistrusted = sticky(rollout.paused.as_ref()).is_some();
+    if mistrusted || !cx.flag_enabled() {
+        return 0;
+    }
     let steps = rollout.frozen.as_ref().map(|frozen| &frozen.steps);
-    let step = step.and_then(|step| steps?.get(step as usize));
+    let step = exposed_step(rollout).and_then(|step| steps?.get(step as usize));
     step.map_or(0, |step| step.candidate_traffic.permille())
 }
 

@@ -1,10 +1,11 @@
 //! Preparing: candidates of a step start. What was granted in the step before stays granted.
 
 use smallfleet_crds::Step;
+use smallfleet_crds::reason;
 use smallfleet_crds::status::{RolloutState, RolloutStatus};
 
 use super::exit;
-use super::{inconclusive, modifiers};
+use super::{grants, inconclusive, modifiers};
 use crate::constants::NOTHING_SERVES_PATIENCE;
 use crate::draft::{Cx, Draft};
 use crate::look::{self, Evidence};
@@ -55,6 +56,7 @@ pub(super) fn keep_wave(cx: &Cx<'_>, draft: &mut Draft) {
     let nodes = current_step(draft.rollout()).map(|step| step.nodes.clone());
     let size = nodes.map_or(1, |nodes| wave::size(cx, &nodes));
     wave::upkeep(cx, size, draft);
+    grants::replace_lost(cx, draft);
     wave::pods(cx, draft);
 }
 
@@ -64,7 +66,7 @@ pub(super) fn current_step(rollout: &RolloutStatus) -> Option<&Step> {
 
 /// Nothing serves, and nothing has for a while: there is nothing left to protect.
 pub(super) fn nothing_serves(cx: &Cx<'_>) -> bool {
-    cx.in_state() >= NOTHING_SERVES_PATIENCE && cx.fleet.ready().next().is_none()
+    cx.world.clock.nothing_serves_for >= NOTHING_SERVES_PATIENCE
 }
 
 fn late(cx: &Cx<'_>, draft: &mut Draft) -> bool {
@@ -74,11 +76,15 @@ fn late(cx: &Cx<'_>, draft: &mut Draft) -> bool {
 /// Raises the share: evidence and status are persisted, routes follow from them.
 pub(super) fn raise(cx: &Cx<'_>, evidence: &Evidence, state: RolloutState, draft: &mut Draft) {
     let rollout = draft.rollout();
+    let begins = rollout.state == RolloutState::Preparing && state == RolloutState::Analyzing;
     rollout.state = state;
     let wanted = modifiers::wanted_permille(cx, rollout);
     rollout.candidate_traffic_permille = wanted;
+    if begins {
+        grants::all(rollout);
+    }
     rollout.sequence += 1;
-    let (id, nodes, step) = (rollout.id.clone(), rollout.wave.len(), rollout.step + 1);
+    let (id, nodes, step) = (rollout.id.clone(), rollout.granted.len(), rollout.step + 1);
     let store = match evidence {
         Evidence::Here(look) => look.next_store(cx),
         Evidence::NotYet | Evidence::Void => {
@@ -92,7 +98,7 @@ pub(super) fn raise(cx: &Cx<'_>, evidence: &Evidence, state: RolloutState, draft
     };
     look::save(cx, store, draft);
     draft.note(
-        "TrafficRaised",
+        reason::TRAFFIC_RAISED,
         format!(
             "step {step}: the candidate answers {}.{} % of the requests on {nodes} nodes",
             wanted / 10,

@@ -1,8 +1,9 @@
 //! Promoting: cut, candidates away, then the DaemonSet's template.
 
+use smallfleet_crds::reason;
 use smallfleet_crds::status::RevisionRef;
 
-use super::exit;
+use super::exit::{self, Moved};
 use super::rolling_back::tell_cut;
 use crate::constants::PATIENCE_TICK;
 use crate::draft::{Cx, Draft};
@@ -10,12 +11,10 @@ use crate::faults::{self, Finding};
 use crate::{objects, rest};
 
 pub(super) fn step(cx: &Cx<'_>, draft: &mut Draft) {
-    let to = draft.rollout().to.clone();
-    if let Some(Finding::Candidate { reason, effect }) = faults::of_promotion(cx, draft) {
-        exit::revert(cx, Some(exit::refusal(&to, &reason, &effect)), draft);
+    if guard(cx, draft) == Moved::Yes {
         return;
     }
-    draft.look_again(PATIENCE_TICK);
+    let to = draft.rollout().to.clone();
     tell_cut(cx, draft);
     if objects::trials(cx).next().is_some() {
         return;
@@ -26,6 +25,16 @@ pub(super) fn step(cx: &Cx<'_>, draft: &mut Draft) {
     } else {
         draft.trouble = rest::trouble(cx, &to);
     }
+}
+
+/// What stays armed while it rolls: faults of its own pods.
+pub(super) fn guard(cx: &Cx<'_>, draft: &mut Draft) -> Moved {
+    draft.look_again(PATIENCE_TICK);
+    let Some(Finding::Candidate { reason, effect }) = faults::of_promotion(cx, draft) else {
+        return Moved::No;
+    };
+    let refused = exit::refusal(&draft.rollout().to, &reason, &effect);
+    exit::revert(cx, Some(refused), draft)
 }
 
 /// All Ready nodes serve it: it is the stable revision.
@@ -39,7 +48,7 @@ fn finish(cx: &Cx<'_>, to: &str, draft: &mut Draft) {
         digest,
     });
     draft.note(
-        "Promoted",
+        reason::PROMOTED,
         format!("revision {to} serves on all Ready nodes: {}", rollout.gate),
     );
     draft.status.last_rollout = Some(exit::last(&rollout, "Promoted", rollout.gate.clone()));

@@ -1,5 +1,6 @@
 //! Reverting: the template goes back to the revision that served before.
 
+use smallfleet_crds::reason;
 use smallfleet_crds::status::RolloutState;
 
 use super::exit;
@@ -24,14 +25,14 @@ pub(super) fn step(cx: &Cx<'_>, draft: &mut Draft) {
     if let Some(refusal) = &rollout.refusal {
         let summary = format!("{}: {}", refusal.reason, refusal.effect);
         draft.warn(
-            "RolledBack",
+            reason::ROLLED_BACK,
             format!("revision {} serves again; {summary}", rollout.from),
         );
         draft.status.last_rollout = Some(exit::last(&rollout, "RolledBack", summary));
         draft.rollout().state = RolloutState::RolledBack;
     } else {
         let summary = format!("spec went back to revision {}", rollout.from);
-        draft.note("RolloutEnded", format!("Cancelled: {summary}"));
+        draft.note(reason::ROLLOUT_ENDED, format!("Cancelled: {summary}"));
         draft.status.last_rollout = Some(exit::last(&rollout, "Cancelled", summary));
         draft.status.rollout = None;
     }

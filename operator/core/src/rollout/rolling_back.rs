@@ -1,5 +1,6 @@
 //! RollingBack: routes are cut; the pods go when nothing is sent to them any more.
 
+use smallfleet_crds::reason;
 use smallfleet_crds::status::RolloutState;
 
 use super::exit;
@@ -27,7 +28,7 @@ pub(super) fn step(cx: &Cx<'_>, draft: &mut Draft) {
         format!("revision {} goes on serving", rollout.from)
     };
     draft.warn(
-        "RolledBack",
+        reason::ROLLED_BACK,
         format!("{serves}; {summary}; edit spec or retry"),
     );
     draft.status.last_rollout = Some(exit::last(&rollout, "RolledBack", summary));

@@ -2,6 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use smallfleet_crds::names::condition;
+use smallfleet_crds::reason;
 use smallfleet_crds::status::{PauseReason, RolloutState, RolloutStatus, SmallModelStatus};
 
 use super::words;
@@ -77,11 +78,11 @@ fn date(cx: &Cx<'_>, condition: &mut Condition) {
 
 fn accepted(cx: &Cx<'_>, status: &SmallModelStatus) -> (bool, Why) {
     if let Err(invalid) = &cx.desired {
-        return (false, why("InvalidSpec", invalid.to_string()));
+        return (false, why(reason::INVALID_SPEC, invalid.to_string()));
     }
     match &status.rollout {
         Some(rollout) if is_rejected(status, rollout) => (false, of_refusal(status, rollout)),
-        _ => (true, why("Valid", "spec is valid")),
+        _ => (true, why(reason::VALID, "spec is valid")),
     }
 }
 
@@ -98,32 +99,35 @@ fn available(cx: &Cx<'_>) -> (bool, Why) {
     if ready > 0 {
         (
             true,
-            why("Serving", format!("{ready} of {serving} nodes serve")),
+            why(reason::SERVING, format!("{ready} of {serving} nodes serve")),
         )
     } else if serving == 0 {
         (
             false,
             why(
-                "NoNodes",
+                reason::NO_NODES,
                 "no node is chosen by spec.placement and its taints",
             ),
         )
     } else {
         (
             false,
-            why("NothingServes", format!("none of {serving} nodes serves")),
+            why(
+                reason::NOTHING_SERVES,
+                format!("none of {serving} nodes serves"),
+            ),
         )
     }
 }
 
 fn stalled(cx: &Cx<'_>, draft: &Draft) -> Option<Why> {
     if let Err(invalid) = &cx.desired {
-        return Some(why("InvalidSpec", invalid.to_string()));
+        return Some(why(reason::INVALID_SPEC, invalid.to_string()));
     }
     if let Some(text) = &cx.conflict {
         let message =
             format!("{text}: rename this SmallModel or remove that object; nothing was touched");
-        return Some(why("NameConflict", message));
+        return Some(why(reason::NAME_CONFLICT, message));
     }
     if let Some(rollout) = draft
         .status
@@ -143,7 +147,7 @@ fn stalled(cx: &Cx<'_>, draft: &Draft) -> Option<Why> {
 
 fn of_refusal(status: &SmallModelStatus, rollout: &RolloutStatus) -> Why {
     let Some(refusal) = &rollout.refusal else {
-        return why("Refused", "this revision was refused");
+        return why(reason::REFUSED, "this revision was refused");
     };
     let (verb, next) = if words::is_refused(status, rollout) {
         (
@@ -181,14 +185,14 @@ fn ready(cx: &Cx<'_>, draft: &Draft, stalled: Option<&Why>) -> (bool, Why) {
 
 fn at_rest(cx: &Cx<'_>, status: &SmallModelStatus) -> (bool, Why) {
     let Some(stable) = &status.stable else {
-        return (false, why("Installing", "nothing serves yet"));
+        return (false, why(reason::INSTALLING, "nothing serves yet"));
     };
     let rolled = objects::template_is(cx, &stable.revision);
     if rolled && cx.fleet.converged_to(&stable.revision) && cx.fleet.ready().next().is_some() {
         return (
             true,
             why(
-                "Converged",
+                reason::CONVERGED,
                 format!("revision {} serves on all Ready nodes", stable.revision),
             ),
         );
@@ -202,7 +206,7 @@ fn at_rest(cx: &Cx<'_>, status: &SmallModelStatus) -> (bool, Why) {
         return (
             false,
             why(
-                "NoNodes",
+                reason::NO_NODES,
                 "no node is chosen by spec.placement and its taints",
             ),
         );
@@ -212,9 +216,9 @@ fn at_rest(cx: &Cx<'_>, status: &SmallModelStatus) -> (bool, Why) {
         false,
         why(
             if installed {
-                "NodesUnavailable"
+                reason::NODES_UNAVAILABLE
             } else {
-                "Installing"
+                reason::INSTALLING
             },
             progress,
         ),
@@ -228,28 +232,28 @@ fn of_rollout(rollout: &RolloutStatus) -> Why {
     let change = format!("revision {} after {}", rollout.to, rollout.from);
     match rollout.state {
         RolloutState::Gating => why(
-            "Gating",
+            reason::GATING,
             format!("{change} is evaluated on the labelled set"),
         ),
         RolloutState::Preparing => why(
-            "Preparing",
+            reason::PREPARING,
             format!(
                 "candidates of {change} start on {} nodes",
                 rollout.wave.len()
             ),
         ),
         RolloutState::Analyzing => why(
-            "Analyzing",
+            reason::ANALYZING,
             format!("{change} is compared on {} nodes", rollout.wave.len()),
         ),
         RolloutState::Inconclusive => why(
-            "Inconclusive",
+            reason::INCONCLUSIVE,
             format!("{change}: no evidence decided this step in time; promote or abort it"),
         ),
-        RolloutState::Promoting => why("Promoting", format!("{change} rolls over the fleet")),
-        RolloutState::Reverting => why("Reverting", format!("{change} is taken back")),
+        RolloutState::Promoting => why(reason::PROMOTING, format!("{change} rolls over the fleet")),
+        RolloutState::Reverting => why(reason::REVERTING, format!("{change} is taken back")),
         RolloutState::RollingBack | RolloutState::RolledBack => {
-            why("RollingBack", format!("{change} is rolled back"))
+            why(reason::ROLLING_BACK, format!("{change} is rolled back"))
         }
     }
 }

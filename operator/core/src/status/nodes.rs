@@ -1,5 +1,6 @@
 //! Counts of nodes, and a bounded list of those that are not as they should be.
 
+use smallfleet_crds::reason;
 use smallfleet_crds::status::{NodeCounts, RolloutState, SmallModelStatus, WorstNode};
 
 use crate::constants::NODES_NAMED_MAX;
@@ -60,7 +61,7 @@ pub(super) fn worst(cx: &Cx<'_>, status: &SmallModelStatus) -> Vec<WorstNode> {
 /// Why a node that should serve does not; `None` when it does.
 fn why_not(cx: &Cx<'_>, site: &Site<'_>) -> Option<String> {
     if !site.node.ready {
-        return Some("NodeNotReady".to_owned());
+        return Some(reason::NODE_NOT_READY.to_owned());
     }
     if site.ready_stable().is_some() {
         return None;
@@ -72,9 +73,9 @@ fn why_not(cx: &Cx<'_>, site: &Site<'_>) -> Option<String> {
     Some(problem.map_or_else(
         || {
             if site.stable.is_empty() {
-                "NoPod"
+                reason::NO_POD
             } else {
-                "NotReady"
+                reason::NOT_READY
             }
             .to_owned()
         },

@@ -1,5 +1,6 @@
 //! Evidence over restarts, losses and partitions (`rollout.md` 6).
 
+use serde_json::json;
 use smallfleet_core::world::Role;
 use smallfleet_crds::status::RolloutState;
 
@@ -75,6 +76,20 @@ fn a_new_leader_grants_nothing_new_until_it_has_heard_the_wave() {
     assert_eq!(lab.granted(), 1, "the same rollout goes on");
 }
 
+/// Candidates check in now and then only; the lease outlives a handover.
+#[test]
+fn a_new_leader_takes_no_route_away_before_it_has_heard_the_candidate() {
+    let mut lab = analyzing(2);
+    let candidate = lab.pods_of(Role::Candidate)[0].uid.clone();
+    lab.routers.get_mut(&candidate).unwrap().connected = false;
+    lab.new_leader();
+    lab.run(4);
+    assert_eq!(lab.granted(), 1, "the last leader's grant stands");
+    lab.routers.get_mut(&candidate).unwrap().connected = true;
+    lab.run(20);
+    assert_eq!(lab.granted(), 1);
+}
+
 #[test]
 fn a_cut_that_was_not_written_is_completed() {
     let mut lab = analyzing(2);
@@ -92,6 +107,54 @@ fn a_cut_that_was_not_written_is_completed() {
     ));
     assert_eq!(lab.rollout().id, id);
     assert_eq!(lab.status().refused[0].reason, "Interrupted");
+}
+
+/// Crashes right after the cut of the next plan that cuts.
+fn crash_after_cut(lab: &mut Lab) {
+    for _ in 0..60 {
+        lab.tick();
+        if crate::install::kinds(&lab.plan_now().0).first() == Some(&"Cut") {
+            return lab.crash_after(1);
+        }
+        lab.reconcile();
+    }
+    panic!("nothing was cut");
+}
+
+#[test]
+fn a_restart_that_was_not_written_refuses_nothing() {
+    let mut lab = analyzing(2);
+    lab.run(15);
+    let id = lab.rollout().id;
+    lab.evidence = None;
+    crash_after_cut(&mut lab);
+    lab.run(30);
+    assert_ne!(lab.rollout().id, id);
+    assert!(
+        lab.status().refused.is_empty(),
+        "{:?}",
+        lab.status().refused
+    );
+}
+
+#[test]
+fn a_rejection_that_was_not_written_refuses_nothing() {
+    let mut lab = analyzing(2);
+    lab.behave("2", Behavior::Fails("WrongTask"));
+    crash_after_cut(&mut lab);
+    lab.run_until_state(RolloutState::RolledBack);
+    assert_eq!(lab.status().phase, "Rejected");
+    assert!(lab.status().refused.is_empty());
+}
+
+#[test]
+fn evidence_is_stored_once_a_plan() {
+    let mut lab = analyzing(2);
+    lab.edit("/featureFlag/state", json!("Disabled"));
+    lab.run(30);
+    lab.edit("/featureFlag/state", json!("Enabled"));
+    lab.run(1);
+    assert_eq!(lab.rollout().candidate_traffic_permille, 500, "at once");
 }
 
 #[test]

@@ -152,6 +152,35 @@ fn without_another_node_it_is_blocked_until_there_is_room() {
 }
 
 #[test]
+fn a_pod_that_the_api_server_refuses_blocks_and_is_tried_again_now_and_then() {
+    let mut lab = Lab::at_rest(6);
+    lab.quota_exceeded = true;
+    lab.ask_for("2");
+    lab.run_until(60, |lab| {
+        lab.state().is_some() && lab.rollout().blocked.is_some()
+    });
+    let rollout = lab.rollout();
+    let blocked = rollout.blocked.unwrap();
+    assert_eq!(blocked.reason, "PodRefused");
+    assert!(blocked.message.contains("exceeded quota"));
+    assert_eq!(rollout.excluded.len(), 2, "another node is no help");
+    lab.events.clear();
+    let mut tries = 0;
+    for _ in 0..60 {
+        lab.tick();
+        let plan = lab.reconcile();
+        tries += crate::install::kinds(&plan)
+            .iter()
+            .filter(|kind| **kind == "CreatePod")
+            .count();
+    }
+    assert_eq!(tries, 2, "every 30 s");
+    assert!(lab.events.is_empty(), "{:?}", lab.events);
+    lab.quota_exceeded = false;
+    lab.run_until(400, |lab| lab.stable() == lab.hash("2"));
+}
+
+#[test]
 fn a_lost_node_is_replaced_and_dead_nodes_never_block() {
     let mut lab = Lab::at_rest(3);
     lab.rate = 2;
@@ -190,6 +219,25 @@ fn a_node_under_pressure_loses_its_route_then_its_candidate() {
             .iter()
             .all(|pod| pod.node != node)
     );
+}
+
+#[test]
+fn an_evicted_candidate_loses_its_route_and_comes_back() {
+    let mut lab = Lab::at_rest(1);
+    lab.rate = 2;
+    lab.ask_for("2");
+    lab.run_until_state(RolloutState::Analyzing);
+    lab.run(15);
+    let evicted = lab.pods_of(Role::Candidate)[0].uid.clone();
+    lab.evict(Role::Candidate, "n0");
+    // Its router is gone; all that is known of it is what it said last.
+    lab.run(2);
+    assert_eq!(lab.granted(), 0);
+    lab.run(5);
+    let candidates = lab.pods_of(Role::Candidate);
+    assert_ne!(candidates[0].uid, evicted);
+    lab.run(5);
+    assert_eq!(lab.granted(), 1);
 }
 
 #[test]
@@ -254,6 +302,20 @@ fn not_ready_in_time_without_a_reason_is_inconclusive() {
     lab.run_until(400, |lab| lab.stable() == lab.hash("2"));
 }
 
+/// Nothing was counted, so nothing is void.
+#[test]
+fn a_first_step_that_is_not_ready_in_time_stays_inconclusive() {
+    let mut lab = Lab::at_rest(2);
+    lab.behave("2", Behavior::NeverReady);
+    lab.ask_for("2");
+    lab.run_until_state(RolloutState::Inconclusive);
+    let id = lab.rollout().id;
+    lab.run(100);
+    assert_eq!(lab.state(), Some(RolloutState::Inconclusive));
+    assert_eq!(lab.rollout().id, id);
+    assert!(!lab.emitted("RolloutRestarted"));
+}
+
 #[test]
 fn a_revision_that_fails_while_it_is_promoted_is_reverted_and_refused() {
     let mut lab = Lab::at_rest(3);
@@ -286,4 +348,99 @@ fn a_node_with_another_models_candidate_is_not_used() {
     lab.ask_for("2");
     lab.run(5);
     assert_eq!(lab.rollout().blocked.unwrap().reason, "OtherCandidate");
+}
+
+#[test]
+fn one_node_of_several_where_the_candidate_keeps_failing_is_left_alone() {
+    let mut lab = Lab::at_rest(3);
+    all_nodes(&mut lab);
+    lab.broken_nodes.insert("n1".to_owned());
+    lab.ask_for("2");
+    lab.run_until(100, |lab| {
+        lab.state().is_some() && !lab.rollout().excluded.is_empty()
+    });
+    let excluded = lab.rollout().excluded[0].clone();
+    assert_eq!(
+        (excluded.node.as_str(), excluded.reason.as_str()),
+        ("n1", "CandidateFault")
+    );
+    lab.run_until(400, |lab| lab.stable() == lab.hash("2"));
+}
+
+#[test]
+fn a_fault_on_the_next_node_too_is_the_candidates() {
+    let mut lab = Lab::at_rest(3);
+    lab.edit(
+        "/rollout/steps",
+        json!([{"name": "two", "nodes": 2, "minExposureSeconds": 5}]),
+    );
+    lab.ask_for("2");
+    lab.run(2);
+    let wave = lab.rollout().wave;
+    lab.broken_nodes.insert(wave[0].clone());
+    let next = ["n0", "n1", "n2"]
+        .into_iter()
+        .find(|node| !wave.iter().any(|held| held == node));
+    lab.broken_nodes.insert(next.unwrap().to_owned());
+    lab.run_until_state(RolloutState::RolledBack);
+    assert_eq!(lab.status().refused[0].reason, "CandidateFault");
+}
+
+#[test]
+fn a_candidate_that_the_router_does_not_reach_is_shown_and_then_inconclusive() {
+    let mut lab = Lab::at_rest(2);
+    lab.rate = 2;
+    lab.ask_for("2");
+    lab.run_until_state(RolloutState::Analyzing);
+    lab.run(2);
+    lab.events.clear();
+    let node = lab.rollout().wave[0].clone();
+    lab.unreachable.insert(node);
+    lab.run(20);
+    let blocked = lab.rollout().blocked.unwrap();
+    assert_eq!(blocked.reason, "CandidateUnreachable");
+    assert!(blocked.message.contains("connection refused"));
+    assert_eq!(lab.state(), Some(RolloutState::Analyzing), "it may pass");
+    lab.run(60);
+    assert_eq!(lab.state(), Some(RolloutState::Inconclusive));
+    lab.run(60);
+    assert_eq!(lab.state(), Some(RolloutState::Inconclusive));
+    let told = lab
+        .events
+        .iter()
+        .filter(|event| event.reason == "RolloutBlocked");
+    assert_eq!(told.count(), 1, "{:?}", lab.events);
+    lab.unreachable.clear();
+    lab.rate = 2000;
+    lab.run_until(400, |lab| lab.stable() == lab.hash("2"));
+}
+
+#[test]
+fn a_candidate_that_is_not_ready_any_more_is_shown() {
+    let mut lab = Lab::at_rest(2);
+    lab.rate = 2;
+    lab.ask_for("2");
+    lab.run_until_state(RolloutState::Analyzing);
+    lab.behave("2", Behavior::NeverReady);
+    lab.run(20);
+    assert_eq!(lab.rollout().blocked.unwrap().reason, "CandidateNotReady");
+    lab.behave("2", Behavior::Good);
+    lab.run(3);
+    assert_eq!(lab.rollout().blocked, None);
+}
+
+/// Nothing goes forward, but what fails while it rolls over the fleet is still taken back.
+#[test]
+fn a_promotion_that_fails_is_reverted_with_an_invalid_spec_too() {
+    let mut lab = Lab::at_rest(3);
+    lab.ask_for("2");
+    lab.run_until_state(RolloutState::Promoting);
+    lab.run_until(60, |lab| {
+        lab.daemon_set.as_ref().unwrap().revision == lab.hash("2")
+    });
+    let good = lab.hash("1");
+    lab.behave("2", Behavior::Fails("OOMKilled"));
+    lab.edit("/runtime/env", json!([{"name": "SMALLFLEET_X"}]));
+    lab.run_until_state(RolloutState::RolledBack);
+    assert_eq!(lab.daemon_set.as_ref().unwrap().revision, good);
 }

@@ -45,6 +45,27 @@ fn stable_and_candidate_are_evaluated_before_any_traffic() {
 }
 
 #[test]
+fn an_evaluation_that_the_api_server_refuses_is_shown() {
+    let mut lab = gated(2);
+    lab.quota_exceeded = true;
+    lab.ask_for("2");
+    lab.run(10);
+    assert_eq!(lab.rollout().blocked.unwrap().reason, "PodRefused");
+    lab.quota_exceeded = false;
+    lab.run_until(60, |lab| lab.state() == Some(RolloutState::Preparing));
+    assert_eq!(lab.rollout().blocked, None);
+}
+
+#[test]
+fn an_evaluation_that_was_evicted_before_it_began_is_made_again() {
+    let mut lab = gated(1);
+    lab.ask_for("2");
+    lab.run_until(20, |lab| !lab.pods_of(Role::Evaluation).is_empty());
+    lab.evict(Role::Evaluation, "n0");
+    lab.run_until(90, |lab| lab.state() == Some(RolloutState::Preparing));
+}
+
+#[test]
 fn results_are_cached_over_rollouts() {
     let mut lab = gated(2);
     lab.ask_for("2");

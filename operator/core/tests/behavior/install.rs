@@ -36,9 +36,9 @@ fn status_names_the_revision_before_the_daemon_set_exists() {
         [
             "CreateRevision",
             "PersistStatus",
+            "Emit",
             "ApplySessionConfig",
-            "ApplyService",
-            "Emit"
+            "ApplyService"
         ]
     );
     assert!(lab.daemon_set.is_none());
@@ -250,4 +250,20 @@ fn a_surge_pod_without_room_switches_to_max_unavailable_until_the_roll_is_over()
         !lab.daemon_set.as_ref().unwrap().takes_away_first,
         "back to surge at rest"
     );
+}
+
+/// A pod or ControllerRevision of somebody else: found only when ours is to be created.
+#[test]
+fn a_stranger_under_the_name_of_a_creation_is_a_name_conflict_while_it_is_there() {
+    let mut lab = Lab::at_rest(1);
+    lab.stranger = Some("ControllerRevision intent-x (it belongs to nobody we know)".to_owned());
+    lab.ask_for("2");
+    lab.run(3);
+    assert_eq!(lab.status().phase, "NameConflict");
+    assert!(lab.is("Stalled", "True") && lab.is("Available", "True"));
+    let writes = lab.version;
+    lab.run(60);
+    assert_eq!(lab.version, writes, "nothing is written again and again");
+    lab.stranger = None;
+    lab.run_until(400, |lab| lab.stable() == lab.hash("2"));
 }

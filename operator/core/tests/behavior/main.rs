@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // all of it is test code, helpers too
 
+mod blame;
 mod commands;
 mod edits;
 mod evidence;

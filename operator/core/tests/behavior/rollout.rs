@@ -163,6 +163,43 @@ fn a_user_pause_raises_nothing_and_keeps_rollback_armed() {
 }
 
 #[test]
+fn candidates_of_the_next_step_get_no_traffic_in_a_pause() {
+    let mut lab = Lab::at_rest(4);
+    lab.ask_for("2");
+    lab.run_until(200, |lab| {
+        lab.state() == Some(RolloutState::Preparing) && lab.rollout().step == 1
+    });
+    lab.edit("/rollout/paused", json!(true));
+    lab.run(30);
+    let ready = lab.pods_of(Role::Candidate);
+    assert_eq!(ready.iter().filter(|pod| pod.ready).count(), 2);
+    assert_eq!(lab.granted(), 1, "nothing is raised");
+    lab.edit("/rollout/paused", json!(false));
+    lab.run(1);
+    assert_eq!(lab.state(), Some(RolloutState::Analyzing));
+    assert_eq!(lab.granted(), 2);
+}
+
+#[test]
+fn a_node_that_takes_a_lost_ones_place_is_granted_unless_the_user_pauses() {
+    for paused in [true, false] {
+        let mut lab = Lab::at_rest(3);
+        lab.rate = 2;
+        lab.ask_for("2");
+        lab.run_until_state(RolloutState::Analyzing);
+        lab.edit("/rollout/paused", json!(paused));
+        let lost = lab.rollout().wave[0].clone();
+        lab.node(&lost).ready = false;
+        lab.run(30);
+        assert!(!lab.rollout().wave.contains(&lost));
+        assert_eq!(lab.granted(), usize::from(!paused));
+        lab.edit("/rollout/paused", json!(false));
+        lab.run(2);
+        assert_eq!(lab.granted(), 1);
+    }
+}
+
+#[test]
 fn the_kill_switch_acts_before_it_is_written_and_keeps_the_state() {
     let mut lab = Lab::at_rest(2);
     lab.ask_for("2");
@@ -236,6 +273,26 @@ fn a_fleet_where_nothing_serves_gets_the_new_revision_at_once() {
     lab.ask_for("2");
     lab.run_until(200, |lab| lab.stable() == lab.hash("2"));
     assert!(lab.emitted("Promoting"));
+}
+
+/// Ready pods come and go; an unproven revision takes over only where nothing has served for a minute.
+#[test]
+fn a_moment_without_a_ready_pod_promotes_nothing() {
+    let mut lab = Lab::at_rest(1);
+    lab.behave("2", Behavior::NeverReady);
+    lab.ask_for("2");
+    lab.run_until_state(RolloutState::Preparing);
+    lab.edit("/rollout/candidateReadySeconds", json!(3600));
+    lab.run(100);
+    lab.node("n0").ready = false;
+    lab.run(30);
+    lab.node("n0").ready = true;
+    lab.run(5);
+    lab.node("n0").ready = false;
+    lab.run(40);
+    assert_eq!(lab.state(), Some(RolloutState::Preparing));
+    lab.run(30);
+    assert!(lab.emitted("Promoting"), "nothing has served for a minute");
 }
 
 #[test]

@@ -477,10 +477,10 @@ fn health_of_another_rollouts_candidate_says_nothing() {
 fn a_leader_has_heard_enough_when_reports_came() {
     let (hub, _inbox) = granted();
     let wave = ["uid-1".to_owned()];
-    assert!(!hub.heard_enough(&key(), &wave));
+    assert!(!hub.heard_enough(&key(), &wave, &[]));
     report(&hub, vec![epoch(7, 5, 4)]);
-    assert!(hub.heard_enough(&key(), &wave));
-    assert!(!hub.heard_enough(&key(), &["uid-1".to_owned(), "uid-2".to_owned()]));
+    assert!(hub.heard_enough(&key(), &wave, &[]));
+    assert!(!hub.heard_enough(&key(), &["uid-1".to_owned(), "uid-2".to_owned()], &[]));
 }
 
 #[test]
@@ -490,4 +490,93 @@ fn a_router_that_does_not_read_loses_its_stream() {
         hub.publish(&key(), routes(RouteKind::Grant, sequence));
     }
     assert!(!hub.view(&key(), ROLLOUT).routers["uid-1"].stream);
+}
+
+/// A route names its candidate by address and key, which only the candidate's own router tells.
+#[test]
+fn a_leader_waits_for_the_candidates_to_check_in_and_asks_them_to_do_so_often() {
+    let (hub, _inbox) = granted();
+    report(&hub, vec![epoch(1, 1, 0)]);
+    let (wave, candidates) = (["uid-1".to_owned()], ["uid-c".to_owned()]);
+    assert!(!hub.heard_enough(&key(), &wave, &candidates));
+    for number in 0..1_000 {
+        hub.check_in(&key(), &pod(), hello(&format!("other-{number}"), "a"));
+    }
+    let candidate = PodIdentity {
+        role: Role::Candidate,
+        ..pod()
+    };
+    let seconds = |pod: &PodIdentity, uid: &str| {
+        let reply = hub.check_in(&key(), pod, hello(uid, "a")).reply.unwrap();
+        let v1::check_in_reply::Reply::Welcome(welcome) = reply else {
+            panic!("{reply:?}")
+        };
+        welcome.next_check_in_seconds
+    };
+    assert_eq!(seconds(&candidate, "uid-c"), CHECK_IN_SECONDS_MIN);
+    assert!(seconds(&pod(), "other-1") > CHECK_IN_SECONDS_MIN);
+    assert!(hub.heard_enough(&key(), &wave, &candidates));
+}
+
+fn store(ids: &[u64]) -> EvidenceStore {
+    EvidenceStore {
+        rollout: ROLLOUT.to_owned(),
+        closed_ids: ids.to_vec(),
+        ..EvidenceStore::default()
+    }
+}
+
+fn closed(id: u64) -> v1::Epoch {
+    v1::Epoch {
+        closed: true,
+        ..epoch(id, 5, 4)
+    }
+}
+
+/// Without its stream nobody could ask for the counts again, and the next leader would know less than this one.
+#[test]
+fn a_router_that_left_the_wave_keeps_its_stream_until_its_counts_are_stored() {
+    let (hub, mut inbox) = granted();
+    report(&hub, vec![epoch(7, 1, 0)]);
+    let without = Routes {
+        by_router: std::collections::BTreeMap::new(),
+        ..routes(RouteKind::Grant, 2)
+    };
+    hub.publish(&key(), without.clone());
+    let withdraw = sent_routes(&mut inbox).pop().unwrap();
+    acknowledge(&hub, withdraw.kind(), withdraw.sequence);
+    report(&hub, vec![closed(7)]);
+    let stream = || hub.view(&key(), ROLLOUT).routers["uid-1"].stream;
+    assert!(stream());
+    hub.stored(&key(), &store(&[7]));
+    hub.publish(&key(), without);
+    assert!(!stream());
+}
+
+#[test]
+fn after_the_verdict_a_router_may_forget_what_it_counted() {
+    let (hub, mut inbox) = granted();
+    hub.publish(&key(), routes(RouteKind::Cut, 2));
+    messages(&mut inbox);
+    report(&hub, vec![closed(7)]);
+    let told = messages(&mut inbox);
+    assert!(matches!(&told[0], v1::operator_message::Message::Stored(stored) if stored.ids == [7]));
+    assert_eq!(hub.view(&key(), ROLLOUT).closed.len(), 1);
+}
+
+/// Its pod was missing in a cache for a moment, or a leader before this one took it for gone.
+#[test]
+fn a_router_that_comes_back_is_not_counted_twice() {
+    let (hub, _inbox) = granted();
+    report(&hub, vec![epoch(7, 5, 4)]);
+    hub.retain(&key(), &BTreeSet::new());
+    hub.check_in(&key(), &pod(), hello("uid-1", "a"));
+    report(&hub, vec![epoch(7, 6, 5)]);
+    let view = hub.view(&key(), ROLLOUT);
+    assert_eq!((view.closed.len(), view.open.units().candidate), (1, 0));
+
+    let (hub, _inbox) = granted();
+    hub.read_store(&key(), &store(&[7]));
+    report(&hub, vec![epoch(7, 6, 5)]);
+    assert_eq!(hub.view(&key(), ROLLOUT).open.units().candidate, 0);
 }

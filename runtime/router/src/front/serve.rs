@@ -281,6 +281,11 @@ impl Front {
             .response(protocol)
             .map(|body| AnswerBody::Whole(Full::new(body)));
         self.sign(&mut response, arm, fallback);
+        if refusal == Refusal::NoEngine {
+            // The Service names the other nodes' pods by now or soon: over a kept connection the client would come back here.
+            let headers = response.headers_mut();
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         response
     }
 

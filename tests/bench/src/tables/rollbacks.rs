@@ -281,10 +281,7 @@ mod tests {
             latency_microseconds: 5_000,
             status: 200,
             arm: arm.to_owned(),
-            revision: String::new(),
-            node: String::new(),
-            right: true,
-            error: String::new(),
+            ..Record::default()
         };
         let refused: Refused = serde_json::from_value(serde_json::json!({
             "revision": "r", "reason": "Aborted", "effect": "", "exposedUnits": 0, "at": "1970-01-01T00:00:01.000500Z",

@@ -5,12 +5,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use smallfleet_crds::status::{RolloutState, SmallModelStatus};
+use smallfleet_e2e::app::now_milliseconds;
 use smallfleet_e2e::load::Record;
 
 use crate::records::{self, Records};
@@ -361,13 +362,6 @@ fn decided_milliseconds(status: &SmallModelStatus) -> u64 {
     let at = refusal.and_then(|refusal| refusal.at.as_ref());
     at.and_then(|at| u64::try_from(at.0.as_millisecond()).ok())
         .unwrap_or_else(now_milliseconds)
-}
-
-fn now_milliseconds() -> u64 {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// What the application saw of a rollout that was decided at this time.

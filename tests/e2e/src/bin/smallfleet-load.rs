@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use axum::extract::{Query, State};
@@ -17,6 +17,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde::Deserialize;
+use smallfleet_e2e::app::now_milliseconds;
 use smallfleet_e2e::load::{Page, Record, STATS_PORT};
 use tokio::sync::Semaphore;
 
@@ -123,18 +124,17 @@ async fn send_forever(arguments: &Arguments, examples: &[Example], app: &App) ->
     let start = tokio::time::Instant::now();
     let mut due = Duration::ZERO;
     let timeout = Duration::from_secs(arguments.timeout_seconds);
-    for example in examples.iter().cycle() {
+    for (number, (index, example)) in (0..).zip(examples.iter().enumerate().cycle()) {
         tokio::time::sleep_until(start + due).await;
         due += arguments.gap(due);
+        let numbered = move |record| Record {
+            number,
+            example: index,
+            ..record
+        };
         let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
-            keep(
-                app,
-                failed(
-                    now_milliseconds(),
-                    0,
-                    "more than 256 requests are under way".to_owned(),
-                ),
-            )?;
+            let error = "more than 256 requests are under way".to_owned();
+            keep(app, numbered(failed(now_milliseconds(), 0, error)))?;
             continue;
         };
         let request = request(&arguments.url, example)?;
@@ -142,7 +142,7 @@ async fn send_forever(arguments: &Arguments, examples: &[Example], app: &App) ->
         tokio::spawn(async move {
             let record = ask(&client, request, &expected, timeout).await;
             // The limit is checked again, with its error, by the next request.
-            let _ = keep(&kept, record);
+            let _ = keep(&kept, numbered(record));
             drop(slot);
         });
         anyhow::ensure!(
@@ -191,14 +191,11 @@ async fn answer(client: &Http, request: Request<Full<Bytes>>, expected: &str) ->
         value.unwrap_or_default().to_owned()
     };
     let record = Record {
-        sent_milliseconds: 0,
-        latency_microseconds: 0,
         status: response.status().as_u16(),
         arm: header("x-smallfleet-arm"),
         revision: header("x-smallfleet-revision"),
         node: header("x-smallfleet-node"),
-        right: false,
-        error: String::new(),
+        ..Record::default()
     };
     let body = response.into_body().collect().await?.to_bytes();
     if record.status != 200 {
@@ -209,6 +206,7 @@ async fn answer(client: &Http, request: Request<Full<Bytes>>, expected: &str) ->
         serde_json::from_slice(&body).context("the answer is no classification")?;
     Ok(Record {
         right: answer.label == expected,
+        label: answer.label,
         ..record
     })
 }
@@ -217,12 +215,8 @@ fn failed(sent_milliseconds: u64, latency_microseconds: u64, error: String) -> R
     Record {
         sent_milliseconds,
         latency_microseconds,
-        status: 0,
-        arm: String::new(),
-        revision: String::new(),
-        node: String::new(),
-        right: false,
         error,
+        ..Record::default()
     }
 }
 
@@ -235,13 +229,6 @@ fn keep(app: &App, record: Record) -> Result<()> {
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn now_milliseconds() -> u64 {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[derive(Debug, Deserialize)]

@@ -124,15 +124,13 @@ async fn a_digest_that_does_not_exist_is_named_at_once() -> Result<()> {
 
 #[tokio::test]
 async fn a_candidate_for_which_there_is_no_room_waits_and_says_so() -> Result<()> {
-    let world = World::new("e2e-room").await?;
+    let mut world = World::new("e2e-room").await?;
     // On one node: each node that it does not fit on is given a minute.
-    let on_one_node = |image: &str| {
-        let placement = "  placement: {nodeSelector: {kubernetes.io/hostname: node-1}}\n  rollout:";
-        world.yaml(image, &[]).replace("  rollout:", placement)
-    };
-    world.apply_yaml(&on_one_node("good"))?;
-    world.wait("ready", fleet::ready).await?;
-    let huge = on_one_node("better").replace("memory: 384Mi", "memory: 900Gi");
+    world.node = Some("node-1");
+    world.install("good").await?;
+    let huge = world
+        .yaml("better", &[])
+        .replace("memory: 384Mi", "memory: 900Gi");
     world.apply_yaml(&huge)?;
     let status = world
         .wait("blocked for room", |status| {
@@ -144,7 +142,7 @@ async fn a_candidate_for_which_there_is_no_room_waits_and_says_so() -> Result<()
         "{}",
         fleet::one_line(&status)
     );
-    world.apply_yaml(&on_one_node("better"))?;
+    world.apply("better")?;
     world
         .wait("no longer blocked", |status| {
             !words(status).contains("Unschedulable")

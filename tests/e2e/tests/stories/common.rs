@@ -39,6 +39,8 @@ pub struct World {
     pub steps: &'static [(&'static str, u32)],
     /// Requests a second from each node.
     pub rate: f64,
+    /// The only node that serves; all of them where it is `None`.
+    pub node: Option<&'static str>,
 }
 
 impl World {
@@ -51,6 +53,7 @@ impl World {
             dataset: "",
             steps: &[("1", 5), ("100%", 10)],
             rate: 20.0,
+            node: None,
         })
     }
 
@@ -63,6 +66,7 @@ impl World {
             steps: self.steps,
             env,
             memory: "384Mi",
+            node: self.node,
         };
         manifest.yaml()
     }
@@ -98,7 +102,7 @@ impl World {
         self.apply(image)?;
         let status = self.wait("ready", fleet::ready).await?;
         ensure!(
-            status.nodes.ready as usize == NODES,
+            status.nodes.ready as usize == self.node.map_or(NODES, |_| 1),
             "{} nodes are ready",
             status.nodes.ready
         );
@@ -112,6 +116,7 @@ impl World {
             fleet: self.fleet.clone(),
             image: self.lab.image("load").to_owned(),
             requests: self.lab.image("requests").to_owned(),
+            address: None,
             rate: self.rate,
         };
         application.start(&self.lab.shell, NODES).await?;

@@ -9,8 +9,8 @@ use kube::api::{Api, ListParams};
 use nix::sys::signal::Signal;
 use smallfleet_crds::names::role;
 use smallfleet_crds::status::RolloutState;
-use smallfleet_e2e::app::App;
-use smallfleet_e2e::fleet;
+use smallfleet_e2e::app::{App, now_milliseconds};
+use smallfleet_e2e::fleet::{self, is_ready};
 use smallfleet_e2e::lab::SYSTEM;
 use smallfleet_e2e::process;
 
@@ -117,13 +117,6 @@ async fn assert_no_candidate_after(application: &App, watch: Duration) -> Result
     Ok(())
 }
 
-fn now_milliseconds() -> u64 {
-    let now = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
-}
-
 async fn assert_deleted_pod_comes_back(world: &World) -> Result<()> {
     let pod = world
         .fleet
@@ -149,17 +142,6 @@ async fn assert_deleted_pod_comes_back(world: &World) -> Result<()> {
         );
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
-}
-
-fn is_ready(pod: &Pod) -> bool {
-    let conditions = pod
-        .status
-        .as_ref()
-        .and_then(|status| status.conditions.as_ref());
-    conditions.is_some_and(|all| {
-        all.iter()
-            .any(|condition| condition.type_ == "Ready" && condition.status == "True")
-    })
 }
 
 #[tokio::test]

@@ -218,6 +218,11 @@ impl Lab {
             return Outcome::Conflict;
         }
         let node = bound_to(pod);
+        if self.quota_exceeded {
+            self.hub.refused_pods.insert(node, self.now);
+            return Outcome::Done;
+        }
+        self.hub.refused_pods.remove(&node);
         let role = match label(&pod.metadata, names::LABEL_ROLE).as_str() {
             names::role::CANDIDATE => Role::Candidate,
             names::role::EVALUATION => Role::Evaluation,

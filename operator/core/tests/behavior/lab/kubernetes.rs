@@ -13,7 +13,7 @@ impl Lab {
         self.daemon_set_controller();
         let now = self.now;
         for index in 0..self.pods.len() {
-            let behavior = self.behavior(&self.pods[index].revision);
+            let behavior = self.behavior_of(&self.pods[index]);
             let node_ready = self
                 .nodes
                 .iter()
@@ -25,6 +25,7 @@ impl Lab {
                 pod.ready = false;
             } else if pod.unschedulable.is_none()
                 && pod.disruption.is_none()
+                && pod.phase != PodPhase::Failed
                 && alive >= Duration::from_secs(2)
             {
                 live(pod, &behavior, report, alive);
@@ -140,6 +141,16 @@ impl Lab {
             .retain(|pod| !(pod.role == role && pod.node == node));
     }
 
+    /// The kubelet ends the pods of this role; their objects stay.
+    pub fn evict(&mut self, role: Role, node: &str) {
+        let pods = self.pods.iter_mut();
+        for pod in pods.filter(|pod| pod.role == role && pod.node == node) {
+            pod.phase = PodPhase::Failed;
+            pod.disruption = Some("Evicted".to_owned());
+            pod.ready = false;
+        }
+    }
+
     pub fn later(&mut self, seconds: u64) {
         self.now += seconds * SECOND;
     }
@@ -165,6 +176,20 @@ fn live(pod: &mut PodView, behavior: &Behavior, report: String, alive: Duration)
             engine.running = false;
             engine.waiting = Some(("ErrImagePull".to_owned(), (*message).to_owned()));
             pod.phase = PodPhase::Pending;
+        }
+        Behavior::NotCreated(reason) => {
+            engine.running = false;
+            engine.waiting = Some(((*reason).to_owned(), "as the test says".to_owned()));
+            pod.phase = PodPhase::Pending;
+        }
+        Behavior::Crashes => {
+            engine.running = false;
+            engine.restarts = u32::try_from(alive.as_secs() / 10).unwrap();
+            engine.terminated = Some(Terminated {
+                exit_code: 139,
+                reason: "Error".to_owned(),
+                message: String::new(),
+            });
         }
         Behavior::Fails(reason) => {
             engine.running = false;

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use smallfleet_core::action::{Action, Event, Plan, Routes};
 use smallfleet_core::evidence::EvidenceStore;
 use smallfleet_core::revision::{Revision, RevisionObject};
-use smallfleet_core::world::{AppliedView, ClosedEpoch, DaemonSetView, NodeView, PodView};
+use smallfleet_core::world::{AppliedView, ClosedEpoch, DaemonSetView, NodeView, PodView, Role};
 use smallfleet_core::{plan, routes};
 use smallfleet_crds::SmallModel;
 use smallfleet_crds::status::{RolloutState, RolloutStatus, SmallModelStatus};
@@ -31,8 +31,12 @@ pub enum Behavior {
     Slow,
     /// Its engine fails with this reason, and is restarted by the kubelet.
     Fails(&'static str),
+    /// Its engine ends at once and says nothing, again and again.
+    Crashes,
     /// Its image is waited for with this message.
     NoImage(&'static str),
+    /// The kubelet cannot make its containers, for this reason.
+    NotCreated(&'static str),
     NeverReady,
     /// Wrong on the labelled set.
     Wrong,
@@ -48,6 +52,9 @@ pub struct Hub {
     key: String,
     key_since: u64,
     numbers_since: u64,
+    unserved_since: Option<u64>,
+    missing_since: Option<u64>,
+    refused_pods: BTreeMap<String, u64>,
     exposed: u64,
 }
 
@@ -65,9 +72,16 @@ pub struct Lab {
     pub nodes: Vec<NodeView>,
     pub foreign_candidates: BTreeSet<String>,
     pub foreign_service: bool,
+    pub stranger: Option<String>,
+    /// The API server creates no pod here.
+    pub quota_exceeded: bool,
     pub routers: BTreeMap<String, Router>,
     pub closed: Vec<ClosedEpoch>,
     pub behaviors: BTreeMap<String, Behavior>,
+    /// Whatever the candidate, it fails here.
+    pub broken_nodes: BTreeSet<String>,
+    /// The stable router here does not reach the candidate.
+    pub unreachable: BTreeSet<String>,
     pub hub: Hub,
     pub now: u64,
     pub events: Vec<Event>,
@@ -124,9 +138,13 @@ impl Lab {
             nodes: (0..nodes).map(node).collect(),
             foreign_candidates: BTreeSet::new(),
             foreign_service: false,
+            stranger: None,
+            quota_exceeded: false,
             routers: BTreeMap::new(),
             closed: Vec::new(),
             behaviors: BTreeMap::new(),
+            broken_nodes: BTreeSet::new(),
+            unreachable: BTreeSet::new(),
             hub: Hub {
                 epoch: 1,
                 ..Hub::default()
@@ -180,6 +198,13 @@ impl Lab {
 
     pub fn behavior(&self, hash: &str) -> Behavior {
         self.behaviors.get(hash).cloned().unwrap_or(Behavior::Good)
+    }
+
+    pub fn behavior_of(&self, pod: &PodView) -> Behavior {
+        if pod.role == Role::Candidate && self.broken_nodes.contains(&pod.node) {
+            return Behavior::Fails("LoadFailed");
+        }
+        self.behavior(&pod.revision)
     }
 
     pub fn status(&self) -> SmallModelStatus {
@@ -300,6 +325,11 @@ impl Lab {
         self.publish();
         let world = self.world();
         let plan = plan(&world);
+        let is_save = |action: &&Action| matches!(action, Action::SaveEvidence { .. });
+        assert!(
+            plan.actions.iter().filter(is_save).count() <= 1,
+            "the second one could only be a conflict"
+        );
         self.execute(&plan, self.version, actions);
         plan
     }

@@ -91,7 +91,7 @@ impl Lab {
                 continue;
             };
             if route.kind == RouteKind::Grant {
-                self.check_grant(&routes, route);
+                self.check_grant(&routes, route, &router.node);
                 assert!(
                     !router.finished.contains(&routes.rollout)
                         || self.ever_cut.contains(&routes.rollout),
@@ -106,7 +106,7 @@ impl Lab {
     }
 
     /// I3: status says so. I5: nothing refused.
-    fn check_grant(&self, routes: &Routes, route: &Route) {
+    fn check_grant(&self, routes: &Routes, route: &Route, node: &str) {
         let status = self.status();
         let rollout = status
             .rollout
@@ -121,6 +121,10 @@ impl Lab {
             "I3"
         );
         assert!(route.candidate_traffic_permille > 0);
+        assert!(
+            rollout.granted.iter().any(|granted| granted == node),
+            "I3: {node} is granted without being named in status"
+        );
         assert!(
             !status
                 .refused
@@ -216,6 +220,7 @@ impl Lab {
                 && pod.node == self.routers[uid].node
                 && pod.ready
         });
+        let ready = ready && !self.unreachable.contains(&self.routers[uid].node);
         let router = self.routers.get_mut(uid).expect("it was listed");
         if router.counting != held.rollout {
             router.counting.clone_from(&held.rollout);

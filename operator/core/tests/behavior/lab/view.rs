@@ -5,15 +5,21 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 use smallfleet_analysis::Counts;
+use smallfleet_core::health;
 use smallfleet_core::world::{
-    Ack, BurnIn, Clock, Defaults, EngineState, EvidenceView, Leader, PodView, Role, RouteKind,
-    RouterView, Sessions, Slot, World, clock_key,
+    Ack, BurnIn, Clock, Defaults, EngineState, EvidenceView, Leader, PodView, RefusedPod, Role,
+    RouteKind, RouterView, Sessions, Slot, World, clock_key,
 };
 
 use super::{Behavior, Lab, RUNTIME, Router, SECOND};
 
 fn slot<T>(object: Option<T>) -> Slot<T> {
     object.map_or(Slot::Absent, Slot::Ours)
+}
+
+fn lasting(since: &mut Option<u64>, holds: bool, now: u64) -> Duration {
+    *since = since.filter(|_| holds).or(holds.then_some(now));
+    Duration::from_millis(since.map_or(0, |since| now - since))
 }
 
 impl Lab {
@@ -37,7 +43,7 @@ impl Lab {
         } else {
             slot(self.service.clone())
         };
-        World {
+        let mut world = World {
             model: self.model.clone(),
             defaults: self.defaults(),
             revisions: self.revisions.clone(),
@@ -47,7 +53,9 @@ impl Lab {
             evidence: slot(evidence),
             pods: self.pods.iter().map(|pod| self.pod_view(pod)).collect(),
             nodes: self.nodes.clone(),
+            stranger: self.stranger.clone(),
             foreign_candidates: self.foreign_candidates.clone(),
+            refused_pods: self.refused_pods(),
             sessions: self.sessions(),
             leader: Leader {
                 epoch: self.hub.epoch,
@@ -55,7 +63,19 @@ impl Lab {
             },
             clock: self.clock(),
             random: u128::from(self.serial).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835),
-        }
+        };
+        let health = health(&world);
+        world.clock.candidate_missing_for = lasting(
+            &mut self.hub.missing_since,
+            health.candidate_is_missing,
+            self.now,
+        );
+        world.clock.nothing_serves_for = lasting(
+            &mut self.hub.unserved_since,
+            health.nothing_serves,
+            self.now,
+        );
+        world
     }
 
     fn defaults(&self) -> Defaults {
@@ -73,6 +93,17 @@ impl Lab {
             age: Duration::from_millis(self.now).saturating_sub(pod.age),
             ..pod.clone()
         }
+    }
+
+    fn refused_pods(&self) -> BTreeMap<String, RefusedPod> {
+        let refused = self.hub.refused_pods.iter().map(|(node, at)| {
+            let refused = RefusedPod {
+                message: "exceeded quota: pods".to_owned(),
+                since: Duration::from_millis(self.now - at),
+            };
+            (node.clone(), refused)
+        });
+        refused.collect()
     }
 
     /// Until every router of the wave was heard (here: a second after the start), or 30 s.
@@ -97,6 +128,8 @@ impl Lab {
         Clock {
             now: Timestamp::from_millisecond(i64::try_from(self.now).unwrap()).unwrap(),
             in_state: since(self.hub.key_since),
+            nothing_serves_for: Duration::ZERO,
+            candidate_missing_for: Duration::ZERO,
             since_numbers: since(self.hub.numbers_since),
         }
     }
@@ -157,7 +190,7 @@ impl Lab {
     }
 
     fn router_view(&self, uid: &str, router: &Router, pod: &PodView) -> RouterView {
-        let behavior = self.behavior(&pod.revision);
+        let behavior = self.behavior_of(pod);
         let failure = match &behavior {
             Behavior::Fails(reason) => Some(((*reason).to_owned(), "as the test says".to_owned())),
             _ => None,
@@ -168,13 +201,15 @@ impl Lab {
             kind: *kind,
             candidate_in_flight: 0,
         });
+        let unreachable = self.unreachable.contains(&router.node);
         RouterView {
             pod_uid: uid.to_owned(),
             node: router.node.clone(),
             role: pod.role,
             revision: pod.revision.clone(),
             instance: uid.to_owned(),
-            engine: if pod.ready {
+            // A router that is gone with its pod is remembered as it spoke last.
+            engine: if pod.ready || pod.has_ended() {
                 EngineState::Ready
             } else {
                 EngineState::Starting
@@ -194,8 +229,13 @@ impl Lab {
             ack,
             may_route: router.routes(self.now),
             restarted_with_route: router.restarted_with_route,
-            candidate_ready: None,
-            candidate_message: String::new(),
+            candidate_ready: router.routes(self.now).then_some(!unreachable),
+            candidate_message: if unreachable {
+                "connection refused"
+            } else {
+                ""
+            }
+            .to_owned(),
         }
     }
 }

@@ -1,0 +1,114 @@
+//! What every story checks of every answer, whatever was broken meanwhile.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Result, ensure};
+use smallfleet_e2e::load::Record;
+
+use crate::path::{Outage, no_path};
+
+/// Requests of one load pod, with the node whose application it stands for.
+pub type Book = (String, Vec<Record>);
+
+/// Least share of right labels: no model is perfect, but wrong answers would show.
+const RIGHT_PERCENT: usize = 70;
+/// Most answers to a text by a revision that differ from its usual one. Rounding in batches of another size may turn a close call;
+/// answers that reach the wrong request differ most of the time.
+const UNUSUAL_PERCENT: usize = 1;
+/// Failures shown of each kind.
+const SHOWN: usize = 3;
+
+/// Each request has exactly one record: none is lost, none is answered twice.
+pub fn each_request_once(books: &[Book]) -> Result<()> {
+    for (node, records) in books {
+        let numbers: BTreeSet<u64> = records.iter().map(|record| record.number).collect();
+        let (requests, kept) = (numbers.len(), records.len());
+        ensure!(
+            requests == kept,
+            "{node}: {kept} records of {requests} requests"
+        );
+        let last = numbers.last().copied().unwrap_or_default();
+        let missing = (0..last).find(|number| !numbers.contains(number));
+        ensure!(
+            missing.is_none(),
+            "{node}: request {missing:?} of {last} has no record"
+        );
+    }
+    Ok(())
+}
+
+/// No request failed that had a path. The others are counted and explained.
+pub fn only_pathless_failed(books: &[Book], outages: &[Outage]) -> Result<()> {
+    let mut explained: BTreeMap<&str, Vec<&Record>> = BTreeMap::new();
+    let mut had_path = Vec::new();
+    for (node, record) in each(books).filter(|(_, record)| !record.good()) {
+        match no_path(record, node, outages) {
+            Some(why) => explained.entry(why).or_default().push(record),
+            None => had_path.push((node, record)),
+        }
+    }
+    println!("{} requests", each(books).count());
+    for (why, records) in &explained {
+        println!("    {} had no path: {why}, such as", records.len());
+        records
+            .iter()
+            .take(SHOWN)
+            .for_each(|record| println!("        {record:?}"));
+    }
+    ensure!(
+        had_path.is_empty(),
+        "{} requests failed though they had a path, such as {:#?}; broken were {outages:#?}",
+        had_path.len(),
+        &had_path[..had_path.len().min(SHOWN)]
+    );
+    Ok(())
+}
+
+/// Each good answer names its arm and a known revision, and the candidate's another one than the first stable one.
+pub fn revisions_are_named(books: &[Book], known: &BTreeSet<String>, first: &str) -> Result<()> {
+    for (node, record) in each(books).filter(|(_, record)| record.good()) {
+        ensure!(
+            known.contains(&record.revision),
+            "{node}: an answer of a revision that is none of {known:?}: {record:?}"
+        );
+        let fits = match record.arm.as_str() {
+            "stable" => true,
+            "candidate" => record.revision != first,
+            _ => false,
+        };
+        ensure!(fits, "{node}: arm and revision do not fit: {record:?}");
+    }
+    Ok(())
+}
+
+/// Right labels, and the same label whenever a revision is asked the same.
+pub fn labels_are_right(books: &[Book]) -> Result<()> {
+    let mut usual: BTreeMap<(&str, usize), BTreeMap<&str, usize>> = BTreeMap::new();
+    let (mut answers, mut right) = (0, 0);
+    for (_, record) in each(books).filter(|(_, record)| record.good()) {
+        answers += 1;
+        right += usize::from(record.right);
+        let labels = usual.entry((&record.revision, record.example)).or_default();
+        *labels.entry(&record.label).or_default() += 1;
+    }
+    let most = |labels: &BTreeMap<&str, usize>| labels.values().max().copied().unwrap_or(0);
+    let unusual = answers - usual.values().map(most).sum::<usize>();
+    println!(
+        "    {answers} answers, {right} right, {unusual} unlike the usual answer to that text"
+    );
+    ensure!(
+        right * 100 >= answers * RIGHT_PERCENT,
+        "only {right} of {answers} answers are right"
+    );
+    ensure!(
+        unusual * 100 <= answers * UNUSUAL_PERCENT,
+        "{unusual} of {answers} answers differ from the usual one to the same text"
+    );
+    Ok(())
+}
+
+fn each(books: &[Book]) -> impl Iterator<Item = (&str, &Record)> {
+    books
+        .iter()
+        .flat_map(|(node, records)| records.iter().map(move |record| (node.as_str(), record)))
+}

@@ -1,0 +1,310 @@
+//! Scheduler, DaemonSet controller and kubelets, one second at a time, straight on the store.
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use smallfleet_crds::names;
+
+use super::view::{behavior_of, is_ready, label, node_of, unready};
+use super::{Behavior, Lab, MODEL, NAMESPACE};
+use crate::server::{Key, Store, kinds};
+
+/// A pod's containers run this many seconds after its kubelet saw it.
+const START_SECONDS: u64 = 2;
+/// Label by which the DaemonSet controller tells pods of its present template.
+const TEMPLATE: &str = "controller-revision-hash";
+
+fn pods() -> kinds::KindIndex {
+    kinds::named("Pod")
+}
+
+/// A Ready node.
+pub(super) fn add_node(store: &mut Store, name: &str) {
+    let uid = store.new_uid();
+    let node = json!({
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": name, "uid": uid, "labels": {"kubernetes.io/arch": "amd64"}},
+        "spec": {},
+        "status": {"conditions": [{"type": "Ready", "status": "True"}]},
+    });
+    store.put(&Key::new(kinds::named("Node"), "", name), node);
+}
+
+/// Pods of a snapshot have run for long.
+pub(super) fn pods_of_old(store: &Store) -> BTreeMap<String, u64> {
+    let uids = store
+        .list(pods(), None)
+        .map(|(_, pod)| pod["metadata"]["uid"].clone());
+    uids.filter_map(|uid| Some((uid.as_str()?.to_owned(), 0)))
+        .collect()
+}
+
+/// What a pod's containers say after it has been seen for so long.
+fn live(pod: &Value, behavior: Behavior, alive: u64) -> Value {
+    let evaluates = label(pod, names::LABEL_ROLE) == names::role::EVALUATION;
+    let ready = matches!(behavior, Behavior::Good | Behavior::Slow | Behavior::Wrong);
+    let mut engine = json!({"name": "engine", "restartCount": 0, "state": {"running": {}}});
+    let mut router = json!({"name": "router", "restartCount": 0, "state": {"running": {}}});
+    let mut phase = "Running";
+    if let Behavior::Fails(reason) = behavior {
+        let message = json!({"reason": reason, "message": "as the test says"}).to_string();
+        let end = json!({"terminated": {"exitCode": 1, "reason": "Error", "message": message}});
+        engine["restartCount"] = json!(alive / 10);
+        engine["state"] = end.clone();
+        if evaluates {
+            (phase, router["state"]) = ("Failed", end);
+        }
+    } else if evaluates && ready {
+        let end = json!({"exitCode": 0, "reason": "Completed", "message": report(behavior)});
+        (phase, router["state"]) = ("Succeeded", json!({"terminated": end}));
+    }
+    let ready = ready && !evaluates;
+    json!({
+        "phase": phase,
+        "podIP": pod["status"]["podIP"],
+        "conditions": [
+            {"type": "PodScheduled", "status": "True"},
+            {"type": "Ready", "status": if ready { "True" } else { "False" }},
+        ],
+        "initContainerStatuses": [engine],
+        "containerStatuses": [router],
+    })
+}
+
+/// The last word of an evaluation: one bit an example.
+fn report(behavior: Behavior) -> String {
+    let right = if behavior == Behavior::Wrong {
+        [0x55_u8; 125]
+    } else {
+        [0xff; 125]
+    };
+    let right = k8s_openapi::ByteString(right.to_vec());
+    json!({"datasetDigest": "sha256:d", "nodeClass": "amd64-avx2", "examples": 1000, "right": right})
+        .to_string()
+}
+
+impl Lab {
+    /// A second of the cluster.
+    pub(super) fn cluster(&mut self) {
+        let now = self.started.elapsed().as_secs() + START_SECONDS + 1;
+        let behaviors = self.behaviors.clone();
+        let (seen, template, full) = (&mut self.pods, &mut self.template, self.full);
+        self.server.change(|store| {
+            end_deleted(store);
+            schedule(store, full);
+            run_daemon_set(store, template);
+            let all: Vec<_> = store
+                .list(pods(), None)
+                .map(|(key, pod)| (key.clone(), pod.clone()))
+                .collect();
+            for (key, pod) in all {
+                let uid = pod["metadata"]["uid"]
+                    .as_str()
+                    .unwrap_or_default()
+                    .to_owned();
+                let since = *seen.entry(uid).or_insert(now);
+                run_pod(
+                    store,
+                    &key,
+                    &pod,
+                    behavior_of(&behaviors, &pod),
+                    now - since,
+                );
+            }
+        });
+    }
+
+    /// Changes a node, as its kubelet or an administrator does.
+    pub fn change_node(&mut self, name: &str, change: impl FnOnce(&mut Value)) {
+        let key = Key::new(kinds::named("Node"), "", name);
+        self.server.change(|store| {
+            let node = store
+                .get(&key)
+                .cloned()
+                .expect("the test names a node that is there");
+            let mut node = node.as_ref().clone();
+            change(&mut node);
+            store.put(&key, node);
+        });
+    }
+}
+
+fn end_deleted(store: &mut Store) {
+    let ended: Vec<Key> = store
+        .list(pods(), None)
+        .filter(|(_, pod)| pod["metadata"]["deletionTimestamp"].is_string())
+        .map(|(key, _)| key.clone())
+        .collect();
+    for key in ended {
+        store.remove(&key);
+    }
+}
+
+/// Binds pods to the node that their affinity names, unless there is no room.
+fn schedule(store: &mut Store, full: bool) {
+    let unbound: Vec<(Key, Arc<Value>)> = store
+        .list(pods(), None)
+        .filter(|(_, pod)| !pod["spec"]["nodeName"].is_string())
+        .filter(|(_, pod)| !full || pod["status"]["conditions"].is_null())
+        .map(|(key, pod)| (key.clone(), pod.clone()))
+        .collect();
+    for (key, pod) in unbound {
+        let mut pod = pod.as_ref().clone();
+        let node = node_of(&pod);
+        if full {
+            let scheduled = json!({
+                "type": "PodScheduled", "status": "False", "reason": "Unschedulable",
+                "message": "insufficient memory",
+            });
+            pod["status"] = json!({"phase": "Pending", "conditions": [scheduled]});
+            store.put(&key, pod);
+        } else if store
+            .get(&Key::new(kinds::named("Node"), "", &node))
+            .is_some()
+        {
+            bind(&mut pod, &node);
+            store.put(&key, pod);
+        }
+    }
+}
+
+fn bind(pod: &mut Value, node: &str) {
+    pod["spec"]["nodeName"] = json!(node);
+    let mut hasher = DefaultHasher::new();
+    pod["metadata"]["uid"].as_str().hash(&mut hasher);
+    let [.., third, fourth] = hasher.finish().to_be_bytes();
+    pod["status"]["podIP"] = json!(format!("198.18.{third}.{fourth}"));
+}
+
+fn run_pod(store: &mut Store, key: &Key, pod: &Value, behavior: Behavior, alive: u64) {
+    let node = Key::new(kinds::named("Node"), "", &node_of(pod));
+    let node_ready = store.get(&node).is_some_and(|node| is_ready(node));
+    let bound = pod["spec"]["nodeName"].is_string();
+    let ended = ["Succeeded", "Failed"]
+        .iter()
+        .any(|phase| pod["status"]["phase"] == **phase);
+    if !bound || ended || alive < START_SECONDS {
+        return;
+    }
+    let status = if node_ready {
+        live(pod, behavior, alive)
+    } else {
+        unready(&pod["status"])
+    };
+    put_status(store, key, pod, status);
+}
+
+/// Writes a status that differs.
+fn put_status(store: &mut Store, key: &Key, object: &Value, status: Value) {
+    if object["status"] != status {
+        let mut next = object.clone();
+        next["status"] = status;
+        store.put(key, next);
+    }
+}
+
+/// Surge of one: a new pod beside the old one, which goes when the new one is ready.
+fn run_daemon_set(store: &mut Store, known: &mut Template) {
+    let key = Key::new(kinds::named("DaemonSet"), NAMESPACE, MODEL);
+    let Some(daemon_set) = store.get(&key).cloned() else {
+        return;
+    };
+    let template = template_hash(&daemon_set, known);
+    let nodes: Vec<Arc<Value>> = store
+        .list(kinds::named("Node"), None)
+        .map(|(_, node)| node.clone())
+        .collect();
+    let (mut desired, mut ready, mut updated, mut surging) = (0, 0, 0, false);
+    for node in &nodes {
+        let name = node["metadata"]["name"].as_str().unwrap_or_default();
+        let (new, old) = pods_on(store, &daemon_set, name, &template);
+        if !chosen(&daemon_set, node) {
+            new.iter()
+                .chain(&old)
+                .for_each(|(key, _)| drop(store.remove(key)));
+            continue;
+        }
+        desired += 1;
+        updated += u32::from(!new.is_empty());
+        ready += u32::from(new.iter().chain(&old).any(|(_, pod)| is_ready(pod)));
+        if new.is_empty() && (old.is_empty() || !surging || !is_ready(node)) {
+            surging |= !old.is_empty();
+            add_pod(store, &daemon_set, name, &template);
+        } else if new.iter().any(|(_, pod)| is_ready(pod)) {
+            old.iter().for_each(|(key, _)| drop(store.remove(key)));
+        } else {
+            surging |= !old.is_empty();
+        }
+    }
+    let status = json!({
+        "observedGeneration": daemon_set["metadata"]["generation"],
+        "desiredNumberScheduled": desired,
+        "numberReady": ready,
+        "numberAvailable": ready,
+        "updatedNumberScheduled": updated,
+    });
+    put_status(store, &key, &daemon_set, status);
+}
+
+/// Generation of a DaemonSet and the hash of its template then.
+pub(super) type Template = Option<(Value, String)>;
+
+fn template_hash(daemon_set: &Value, known: &mut Template) -> String {
+    let generation = &daemon_set["metadata"]["generation"];
+    match known {
+        Some((of, hash)) if of == generation => hash.clone(),
+        _ => {
+            let mut hasher = DefaultHasher::new();
+            daemon_set["spec"]["template"].to_string().hash(&mut hasher);
+            let hash = format!("{:08x}", hasher.finish() & 0xffff_ffff);
+            *known = Some((generation.clone(), hash.clone()));
+            hash
+        }
+    }
+}
+
+fn chosen(daemon_set: &Value, node: &Value) -> bool {
+    let selector = daemon_set["spec"]["template"]["spec"]["nodeSelector"].as_object();
+    let labels = &node["metadata"]["labels"];
+    selector.is_none_or(|selector| {
+        selector
+            .iter()
+            .all(|(key, value)| labels.get(key) == Some(value))
+    })
+}
+
+type Found = Vec<(Key, Arc<Value>)>;
+
+/// Pods of the DaemonSet on a node: of the present template, and others.
+fn pods_on(store: &Store, daemon_set: &Value, node: &str, template: &str) -> (Found, Found) {
+    let ours = store.list(pods(), Some(NAMESPACE)).filter(|(_, pod)| {
+        pod["metadata"]["ownerReferences"][0]["uid"] == daemon_set["metadata"]["uid"]
+            && node_of(pod) == node
+    });
+    ours.map(|(key, pod)| (key.clone(), pod.clone()))
+        .partition(|(_, pod)| label(pod, TEMPLATE) == template)
+}
+
+fn add_pod(store: &mut Store, daemon_set: &Value, node: &str, template: &str) {
+    let uid = store.new_uid();
+    let name = format!("{MODEL}-{}", &uid[..8]);
+    let mut pod = daemon_set["spec"]["template"].clone();
+    pod["apiVersion"] = json!("v1");
+    pod["kind"] = json!("Pod");
+    let metadata = &mut pod["metadata"];
+    metadata["name"] = json!(name);
+    metadata["namespace"] = json!(NAMESPACE);
+    metadata["uid"] = json!(uid);
+    metadata["creationTimestamp"] = json!(super::CLOCK);
+    metadata["labels"][TEMPLATE] = json!(template);
+    metadata["ownerReferences"] = json!([{
+        "apiVersion": "apps/v1", "kind": "DaemonSet", "name": MODEL,
+        "uid": daemon_set["metadata"]["uid"], "controller": true,
+    }]);
+    pod["status"] = json!({"phase": "Pending"});
+    bind(&mut pod, node);
+    store.put(&Key::new(pods(), NAMESPACE, &name), pod);
+}

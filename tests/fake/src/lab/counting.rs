@@ -1,0 +1,141 @@
+//! What a router counts: both arms alike, or a candidate that is late with everything.
+
+use std::collections::BTreeMap;
+
+use smallfleet_protocol::v1;
+use smallfleet_runtime_core::route::Grant;
+
+/// Units per arm that are sampled before thresholds are frozen.
+const BURN_IN: u64 = 50;
+/// Stable's events beyond each threshold, permille, from the median up.
+const BEYOND: [u64; 6] = [500, 250, 100, 50, 10, 5];
+
+/// Counters of one router process.
+#[derive(Debug, Default)]
+pub(super) struct Counting {
+    process: u64,
+    rollout: String,
+    epochs: BTreeMap<u64, v1::Epoch>,
+    sample: Option<v1::BurnIn>,
+    /// The candidate answered at the last look.
+    ready: bool,
+}
+
+impl Counting {
+    pub(super) fn new(process: u64) -> Self {
+        Self {
+            process,
+            ..Self::default()
+        }
+    }
+
+    /// A second without a unit.
+    pub(super) fn pause(&mut self) {
+        self.ready = false;
+        self.close();
+    }
+
+    fn close(&mut self) {
+        for epoch in self.epochs.values_mut().filter(|epoch| !epoch.closed) {
+            epoch.closed = true;
+            epoch.sequence += 1;
+        }
+    }
+
+    /// A second of requests, half to each arm.
+    pub(super) fn count(&mut self, rollout: &str, grant: &Grant, slow: bool, rate: u64) {
+        self.ready = true;
+        if self.rollout != rollout {
+            self.close();
+            rollout.clone_into(&mut self.rollout);
+            self.sample = None;
+        }
+        let units = rate / 2;
+        let Some(freeze) = &grant.freeze else {
+            return self.burn_in(slow);
+        };
+        let permille = u64::from(grant.permille);
+        let cell = (u64::from(freeze.index), permille);
+        let open = self.epochs.values().find(|epoch| {
+            let same = (
+                u64::from(epoch.freeze),
+                u64::from(epoch.candidate_traffic_permille),
+            );
+            !epoch.closed && epoch.rollout_id == rollout && same == cell
+        });
+        let id = open.map(|epoch| epoch.id);
+        if id.is_none() {
+            self.close();
+        }
+        let id = id.unwrap_or_else(|| (self.process << 32) + self.epochs.len() as u64 + 1);
+        let epoch = self.epochs.entry(id).or_insert_with(|| v1::Epoch {
+            id,
+            rollout_id: rollout.to_owned(),
+            candidate_traffic_permille: grant.permille.into(),
+            freeze: freeze.index,
+            ..v1::Epoch::default()
+        });
+        epoch.sequence += 1;
+        add(
+            epoch,
+            units,
+            &freeze.rhos_permille,
+            freeze.thresholds_us.len(),
+            slow,
+        );
+    }
+
+    fn burn_in(&mut self, slow: bool) {
+        let late = if slow { 3 } else { 1 };
+        let latencies = |factor: u64| (0..BURN_IN).map(move |unit| (unit * 2 + 1) * 1000 * factor);
+        let units = u32::try_from(BURN_IN).unwrap_or(u32::MAX);
+        self.sample = Some(v1::BurnIn {
+            rollout_id: self.rollout.clone(),
+            stable_units: units,
+            candidate_units: units,
+            latencies_microseconds: latencies(1).chain(latencies(late)).collect(),
+        });
+    }
+
+    /// The report of this second; `None` where there is nothing to tell.
+    pub(super) fn report(&self) -> Option<v1::Report> {
+        (!self.rollout.is_empty()).then(|| v1::Report {
+            epochs: self.epochs.values().cloned().collect(),
+            burn_in: self.sample.clone(),
+            candidate: Some(v1::CandidateHealth {
+                rollout_id: self.rollout.clone(),
+                ready: self.ready,
+                message: String::new(),
+            }),
+        })
+    }
+
+    /// The operator keeps these from now on.
+    pub(super) fn stored(&mut self, ids: &[u64]) {
+        self.epochs
+            .retain(|id, epoch| !epoch.closed || !ids.contains(id));
+    }
+}
+
+fn add(epoch: &mut v1::Epoch, units: u64, rhos: &[u32], thresholds: usize, slow: bool) {
+    let latency = epoch.latency.get_or_insert_default();
+    latency.stable.resize(thresholds, 0);
+    latency.candidate.resize(thresholds * rhos.len(), 0);
+    latency.stable_units += units;
+    latency.candidate_units += units;
+    for (index, beyond) in latency.stable.iter_mut().enumerate() {
+        let events = units * BEYOND.get(index).unwrap_or(&1) / 1000;
+        *beyond += events;
+        for (at, rho) in rhos.iter().enumerate() {
+            let of_candidate = match (slow, *rho <= 1000) {
+                (true, _) => units,
+                (false, true) => events,
+                (false, false) => events / 2,
+            };
+            latency.candidate[index * rhos.len() + at] += of_candidate;
+        }
+    }
+    let errors = epoch.errors.get_or_insert_default();
+    errors.stable_units += units;
+    errors.candidate_units += units;
+}

@@ -1,0 +1,368 @@
+//! What must hold at every write and in every second: I1 to I11 of `rollout.md`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde_json::Value;
+use smallfleet_crds::names::{LABEL_REVISION, LABEL_ROLE, LABEL_ROLLOUT, role};
+use smallfleet_crds::status::{RolloutState, SmallModelStatus};
+use smallfleet_protocol::timing::ROUTE_LEASE;
+use smallfleet_runtime_core::route::{Instruction, Route};
+use tokio::time::Instant;
+
+use super::view::{controller, is_ready, label, node_of, uid};
+use super::{Lab, NAMESPACE, model_key};
+use crate::server::kinds::{self, KINDS};
+use crate::server::{Store, Written};
+
+/// Time for a route to end after status says that it has: the lease, and a second to be noticed.
+const ROUTE_ENDS_SECONDS: u64 = ROUTE_LEASE.as_secs() + 2;
+
+/// A message is read within this time.
+const ON_ITS_WAY: Duration = Duration::from_millis(1500);
+
+/// Watches every write, every route and every second.
+#[derive(Debug, Default)]
+pub struct Monitor {
+    pub status: SmallModelStatus,
+    pub operator_writes: usize,
+    /// By node: rolloutID and revision that its router may send to.
+    pub routing: BTreeMap<String, (String, String)>,
+    /// Exposure that status has ever allowed: rolloutID, sequence, permille.
+    allowed: BTreeSet<(String, u64, u32)>,
+    cut: BTreeSet<String>,
+    /// When status ended the exposure of a rollout.
+    ended: BTreeMap<String, Instant>,
+    served: BTreeSet<String>,
+    /// Seconds for which a router has held a route of a rollout that status has closed.
+    overdue: BTreeMap<String, u64>,
+    violations: Vec<String>,
+}
+
+pub(super) fn lock(monitor: &Mutex<Monitor>) -> MutexGuard<'_, Monitor> {
+    monitor.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Monitor {
+    pub(super) fn new(store: &Store) -> Self {
+        let model = store.get(&model_key());
+        Self {
+            status: model.map(|model| status(model)).unwrap_or_default(),
+            ..Self::default()
+        }
+    }
+
+    fn must(&mut self, holds: bool, what: impl FnOnce() -> String) {
+        if !holds {
+            self.violations.push(what());
+        }
+    }
+
+    /// What did not hold so far.
+    #[must_use]
+    pub fn violations(&self) -> &[String] {
+        &self.violations
+    }
+
+    /// At every write over a connection.
+    pub(super) fn wrote(&mut self, written: &Written<'_>) {
+        if !written.by.starts_with("operator") {
+            return;
+        }
+        self.operator_writes += 1;
+        let kind = KINDS[written.key.kind].kind;
+        match (kind, written.after) {
+            ("SmallModel", Some(after)) => {
+                self.must(written.status, || {
+                    format!("I6: spec is written by {}", written.by)
+                });
+                self.persisted(after);
+            }
+            ("Event", _) => {}
+            (_, after) => {
+                let model = written.store.get(&model_key()).map(|model| uid(model));
+                let owned = [written.before, after]
+                    .into_iter()
+                    .flatten()
+                    .all(|object| controller(object) == model);
+                self.must(owned, || {
+                    format!("I6: {kind} {} is not ours", written.key.name)
+                });
+                self.object(kind, written);
+            }
+        }
+    }
+
+    fn object(&mut self, kind: &str, written: &Written<'_>) {
+        match (kind, written.before, written.after) {
+            ("Pod", None, Some(pod)) => self.created(pod, written.store),
+            ("Pod", Some(_), Some(pod)) => {
+                let ends = pod["metadata"]["deletionTimestamp"].is_string();
+                self.must(ends, || "a pod is changed".to_owned());
+                self.deleted(pod);
+            }
+            ("Pod", Some(pod), None) => self.deleted(pod),
+            ("DaemonSet", _, Some(daemon_set)) => self.template(daemon_set),
+            ("DaemonSet", Some(_), None) => {
+                self.must(false, || "I1: the DaemonSet is deleted".to_owned())
+            }
+            ("ControllerRevision", Some(revision), None) => {
+                let hash = label(revision, LABEL_REVISION).to_owned();
+                let stable = self
+                    .status
+                    .stable
+                    .as_ref()
+                    .is_some_and(|stable| stable.revision == hash);
+                self.must(!stable, || {
+                    "the stable revision's object is deleted".to_owned()
+                });
+            }
+            _ => {}
+        }
+    }
+
+    /// I4: a cut is never undone within its id, and sequences rise. I5: nothing refused has traffic.
+    fn persisted(&mut self, model: &Value) {
+        let (before, now) = (std::mem::take(&mut self.status), status(model));
+        if let Some(id) = open_id(&before).filter(|id| open_id(&now).as_ref() != Some(id)) {
+            self.ended.insert(id, Instant::now());
+        }
+        if let Some(rollout) = &now.rollout {
+            let permille = rollout.candidate_traffic_permille;
+            let same = before
+                .rollout
+                .as_ref()
+                .filter(|before| before.id == rollout.id);
+            if let Some(before) = same {
+                let (old, new) = (before.sequence, rollout.sequence);
+                self.must(new >= old, || format!("I4: sequence {old} became {new}"));
+                let raised = permille > before.candidate_traffic_permille;
+                let cut = self.cut.contains(&rollout.id);
+                self.must(!raised || !cut, || "I4: a cut rollout is raised".to_owned());
+                let closed = !is_open(before.state) && is_open(rollout.state);
+                self.must(!closed, || {
+                    format!("I4: {:?} became {:?}", before.state, rollout.state)
+                });
+            }
+            let refused = now
+                .refused
+                .iter()
+                .any(|refused| refused.revision == rollout.to);
+            self.must(!refused || permille == 0, || {
+                "I5: traffic for a refused revision".to_owned()
+            });
+            if !is_open(rollout.state) {
+                self.cut.insert(rollout.id.clone());
+            }
+            self.allowed
+                .insert((rollout.id.clone(), rollout.sequence, permille));
+        }
+        self.status = now;
+    }
+
+    /// I9: for what status names, one a node. I5: never a refused revision.
+    fn created(&mut self, pod: &Value, store: &Store) {
+        let (rollout, node) = (label(pod, LABEL_ROLLOUT).to_owned(), node_of(pod));
+        let current = self.status.rollout.clone().unwrap_or_default();
+        self.must(current.id == rollout, || {
+            format!(
+                "I9: a pod of rollout {rollout:?}, and status names {:?}",
+                current.id
+            )
+        });
+        let trials = store.list(kinds::named("Pod"), None).filter(|(_, other)| {
+            label(other, LABEL_ROLE) != role::STABLE && node_of(other) == node
+        });
+        let trials = trials.count();
+        self.must(trials == 1, || format!("I9: {trials} trial pods on {node}"));
+        if label(pod, LABEL_ROLE) == role::CANDIDATE {
+            let revision = label(pod, LABEL_REVISION).to_owned();
+            let refused = self
+                .status
+                .refused
+                .iter()
+                .any(|refused| refused.revision == revision);
+            self.must(!refused, || {
+                "I5: a candidate of a refused revision".to_owned()
+            });
+            let in_wave = current.wave.contains(&node);
+            self.must(in_wave, || {
+                format!("I9: {node} is not in the persisted wave")
+            });
+        }
+    }
+
+    /// A candidate goes only when nothing is sent to it any more; stable pods are the DaemonSet's.
+    fn deleted(&mut self, pod: &Value) {
+        let (kind, node) = (label(pod, LABEL_ROLE).to_owned(), node_of(pod));
+        self.must(kind != role::STABLE, || {
+            "I1: a stable pod is deleted".to_owned()
+        });
+        let routed = self
+            .routing
+            .get(&node)
+            .is_some_and(|(id, _)| *id == label(pod, LABEL_ROLLOUT));
+        self.must(kind != role::CANDIDATE || !routed, || {
+            format!("the candidate on {node} is deleted while it is routed to")
+        });
+    }
+
+    /// I11: the template is only ever the promoted revision.
+    fn template(&mut self, daemon_set: &Value) {
+        let revision =
+            daemon_set["spec"]["template"]["metadata"]["labels"][LABEL_REVISION].as_str();
+        let revision = revision.unwrap_or_default().to_owned();
+        let mut allowed: Vec<String> = self
+            .status
+            .stable
+            .iter()
+            .map(|stable| stable.revision.clone())
+            .collect();
+        if let Some(rollout) = &self.status.rollout {
+            match rollout.state {
+                RolloutState::Promoting => allowed.push(rollout.to.clone()),
+                RolloutState::Reverting => allowed = vec![rollout.from.clone()],
+                _ => {}
+            }
+        }
+        let state = self.status.rollout.as_ref().map(|rollout| rollout.state);
+        self.must(allowed.contains(&revision), || {
+            format!("I11: the template becomes {revision} in {state:?}, and {allowed:?} may be")
+        });
+        let refused = self
+            .status
+            .refused
+            .iter()
+            .any(|refused| refused.revision == revision);
+        self.must(!refused, || {
+            "I5: the template becomes a refused revision".to_owned()
+        });
+    }
+
+    /// A router took a route. I3: status allowed it before.
+    pub(super) fn took(&mut self, node: &str, route: &Route, leaders: usize) {
+        match &route.instruction {
+            Instruction::Cut => drop(self.cut.insert(route.rollout_id.clone())),
+            Instruction::Withdraw => {}
+            Instruction::Grant(grant) => {
+                let told = (
+                    route.rollout_id.clone(),
+                    route.sequence,
+                    u32::from(grant.permille),
+                );
+                let allowed = self.allowed.contains(&told);
+                self.must(allowed, || {
+                    format!("I3: {node} is granted {told:?}, which was never persisted")
+                });
+                // It may have been on its way; where two lead, the older one may not know yet, and its routes end with their leases.
+                let ended = self.ended.get(&route.rollout_id).map(Instant::elapsed);
+                let late = ended.is_some_and(|ended| ended > ON_ITS_WAY);
+                self.must(!late || leaders > 1, || {
+                    format!("I3: {node} is granted {told:?}, which ended {ended:?} ago")
+                });
+            }
+        }
+    }
+
+    /// I2 and I5 over time: a route ends when its rollout does, at the latest with its lease.
+    fn second(&mut self) {
+        let open = open_id(&self.status);
+        let over = |node: &&String| open.as_ref() != Some(&self.routing[*node].0);
+        let overdue: Vec<String> = self.routing.keys().filter(over).cloned().collect();
+        self.overdue.retain(|node, _| overdue.contains(node));
+        for node in overdue {
+            let seconds = self.overdue.entry(node.clone()).or_default();
+            *seconds += 1;
+            let seconds = *seconds;
+            self.must(seconds <= ROUTE_ENDS_SECONDS, || {
+                format!("I2: the router on {node} has a route {seconds} s after its rollout ended")
+            });
+        }
+    }
+
+    /// I1: who served goes on serving. I11: a route exists only beside a candidate.
+    fn nodes(&mut self, store: &Store) {
+        let pods: Vec<_> = store
+            .list(kinds::named("Pod"), Some(NAMESPACE))
+            .map(|(_, pod)| pod.clone())
+            .collect();
+        let serves =
+            |pod: &&std::sync::Arc<Value>| label(pod, LABEL_ROLE) == role::STABLE && is_ready(pod);
+        let serving: BTreeSet<String> =
+            pods.iter().filter(serves).map(|pod| node_of(pod)).collect();
+        for node in self
+            .served
+            .difference(&serving)
+            .cloned()
+            .collect::<Vec<_>>()
+        {
+            let key = crate::server::Key::new(kinds::named("Node"), "", &node);
+            let ready = store.get(&key).is_some_and(|found| is_ready(found));
+            self.must(!ready, || {
+                format!("I1: {node} had a Ready stable pod and has none")
+            });
+        }
+        self.served = serving;
+        let candidate = |node: &String| {
+            let on = |pod: &std::sync::Arc<Value>| {
+                label(pod, LABEL_ROLE) == role::CANDIDATE && node_of(pod) == *node
+            };
+            pods.iter().any(on)
+        };
+        let alone: Vec<String> = self
+            .routing
+            .keys()
+            .filter(|node| !candidate(node))
+            .cloned()
+            .collect();
+        self.must(alone.is_empty(), || {
+            format!("I11: routes without a candidate on {alone:?}")
+        });
+    }
+
+    /// Nodes that the test itself takes from the fleet need not serve any more.
+    pub fn release(&mut self, node: &str) {
+        self.served.remove(node);
+    }
+}
+
+/// The rollout that may have traffic.
+fn open_id(status: &SmallModelStatus) -> Option<String> {
+    let open = status
+        .rollout
+        .as_ref()
+        .filter(|rollout| is_open(rollout.state));
+    open.map(|rollout| rollout.id.clone())
+}
+
+fn status(model: &Value) -> SmallModelStatus {
+    serde_json::from_value(model["status"].clone()).unwrap_or_default()
+}
+
+const fn is_open(state: RolloutState) -> bool {
+    matches!(
+        state,
+        RolloutState::Gating
+            | RolloutState::Preparing
+            | RolloutState::Analyzing
+            | RolloutState::Inconclusive
+    )
+}
+
+impl Lab {
+    /// What holds in every second.
+    pub(super) fn check(&mut self) {
+        let mut monitor = lock(&self.monitor);
+        self.server.look(|store| monitor.nodes(store));
+        monitor.second();
+        if !monitor.violations.is_empty() {
+            let violations = monitor.violations.join("\n");
+            drop(monitor);
+            panic!("{violations}\n{self:?}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

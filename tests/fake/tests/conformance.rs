@@ -1,0 +1,87 @@
+//! The table of API server cases, against the fake and, with the feature `cluster`, against a real one.
+
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails the test")]
+
+use smallfleet_fake::cases::{Bench, CASES};
+
+#[tokio::test(start_paused = true)]
+async fn the_fake_server_passes_the_table() {
+    use smallfleet_fake::server::{Connection, FakeServer, Fault, Store};
+
+    for case in CASES {
+        let server = FakeServer::new(Store::default(), || "2026-01-01T00:00:00Z".to_owned());
+        // A real server's history does not begin at 1 either.
+        server.change(|store| {
+            for _ in 0..3 {
+                let key = smallfleet_fake::server::Key::new(
+                    smallfleet_fake::server::kinds::named("Namespace"),
+                    "",
+                    "shop",
+                );
+                store.put(&key, serde_json::json!({"metadata": {"name": "shop"}}));
+            }
+            store.compact();
+        });
+        let connection = Connection::new("case", Fault::None);
+        let bench = Bench::new(server.client(&connection), "shop");
+        if let Err(error) = (case.run)(bench).await {
+            panic!("{}: {error:#}", case.name);
+        }
+    }
+    println!("{} cases passed on the fake server", CASES.len());
+}
+
+#[cfg(feature = "cluster")]
+mod cluster {
+    //! On a cluster without a running operator: some cases write the status of SmallModels.
+
+    use k8s_openapi::api::core::v1::Namespace;
+    use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+    use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+    use kube::{Api, Client, ResourceExt};
+
+    use super::{Bench, CASES};
+
+    /// The definition, as the chart installs it.
+    async fn define(client: &Client) {
+        let api: Api<CustomResourceDefinition> = Api::all(client.clone());
+        let definition = smallfleet_crds::crd();
+        let params = PatchParams::apply("smallfleet-fake").force();
+        let name = definition.name_any();
+        api.patch(&name, &params, &Patch::Apply(&definition))
+            .await
+            .unwrap();
+        let established = kube::runtime::conditions::is_crd_established();
+        kube::runtime::wait::await_condition(api, &name, established)
+            .await
+            .unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_real_server_passes_the_table() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = Client::try_default().await.unwrap();
+        define(&client).await;
+        let namespaces: Api<Namespace> = Api::all(client.clone());
+        let mut namespace = Namespace::default();
+        namespace.metadata.generate_name = Some("smallfleet-fake-".to_owned());
+        let namespace = namespaces
+            .create(&PostParams::default(), &namespace)
+            .await
+            .unwrap();
+        let bench = Bench::new(client, &namespace.name_any());
+        let mut failed = Vec::new();
+        for case in CASES {
+            match (case.run)(bench.clone()).await {
+                Ok(()) => println!("passed: {}", case.name),
+                Err(error) => failed.push(format!("{}: {error:#}", case.name)),
+            }
+        }
+        namespaces
+            .delete(&namespace.name_any(), &DeleteParams::default())
+            .await
+            .unwrap();
+        assert!(failed.is_empty(), "{failed:#?}");
+        println!("{} cases passed on the real server", CASES.len());
+    }
+}
