@@ -254,15 +254,15 @@ impl Worker {
             .await;
         let decided = watch.decided.unwrap_or_else(now_milliseconds);
         let records = self.records.read().await?;
-        let run = read_off(records, decided);
-        Ok(match ended {
-            Ok(status) => watch.complete(run, &status),
+        let mut run = read_off(records, decided);
+        match ended {
+            Ok(status) => watch.complete(&mut run, &status),
             Err(_) if records::of_arm(records, "candidate").next().is_some() => {
-                let outcome = UNDECIDED.to_owned();
-                Run { outcome, ..run }
+                run.outcome = UNDECIDED.to_owned();
             }
             Err(error) => return Err(error),
-        })
+        }
+        Ok(run)
     }
 }
 
@@ -327,22 +327,22 @@ impl Watch {
         }
     }
 
-    fn complete(self, run: Run, status: &SmallModelStatus) -> Run {
-        let refusal = status
-            .rollout
-            .as_ref()
-            .and_then(|rollout| rollout.refusal.as_ref());
-        // Without a refusal it is `Promoted`, or `Superseded` where someone edited spec meanwhile.
-        let last = status.last_rollout.as_ref();
-        let last = last.map_or_else(String::new, |last| last.outcome.clone());
-        Run {
-            outcome: refusal.map_or(last, |refusal| refusal.reason.clone()),
-            effect: refusal.map_or_else(String::new, |it| it.effect.clone()),
-            units: self.units,
-            peak_log_e: self.peak_log_e.max(-99.0),
-            threshold: self.threshold,
-            ..run
+    fn complete(&self, run: &mut Run, status: &SmallModelStatus) {
+        let rollout = status.rollout.as_ref();
+        match rollout.and_then(|rollout| rollout.refusal.as_ref()) {
+            Some(refusal) => {
+                run.outcome.clone_from(&refusal.reason);
+                run.effect.clone_from(&refusal.effect);
+            }
+            // `Promoted`, or `Superseded` where someone edited spec meanwhile.
+            None => {
+                let last = status.last_rollout.as_ref();
+                run.outcome = last.map_or_else(String::new, |last| last.outcome.clone());
+            }
         }
+        run.units = self.units;
+        run.peak_log_e = self.peak_log_e.max(-99.0);
+        run.threshold = self.threshold;
     }
 }
 
