@@ -11,7 +11,7 @@ pub fn section(data: &Equal) -> Section {
     let rolled_back = data.runs.iter().filter(|run| is_rolled_back(run));
     let rolled_back: Vec<&Run> = rolled_back.collect();
     let mut text = format!(
-        "The same model under another value of an environment variable that nothing reads, again and again: {} rollouts, {} SmallModels at once on the same cores, {} each. \
+        "The same model under another value of an environment variable that nothing reads, again and again: {} rollouts, {} SmallModels at once on the same cores, each asked at {}. \
          alpha 1 %, beta 5 %.\n\n",
         data.runs.len(),
         data.models_at_once,

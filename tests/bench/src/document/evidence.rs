@@ -10,7 +10,7 @@ const EQUAL: (f64, f64) = (2400.0, 3300.0);
 
 pub fn section(data: &Evidence) -> Section {
     let mut text = format!(
-        "{} SmallModels at once, one on each node, {} each; alpha 1 %, beta 5 %, one step. Units are counted requests of both arms: the first 50 of each arm are the \
+        "{} SmallModels at once, one on each node, each asked at {}; alpha 1 %, beta 5 %, one step. Units are counted requests of both arms: the first 50 of each arm are the \
          burn-in, from which the thresholds are taken, and are not counted. Requests are all from the candidate's first to the verdict.\n\n",
         data.models_at_once,
         data.rate.describe()
