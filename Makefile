@@ -10,6 +10,10 @@ BIN := $(CARGO_TARGET_DIR)/release
 CLUSTER := $(BIN)/smallfleet-cluster
 PYTHON ?= python3
 DENY := $(SMALLFLEET_CACHE)/cargo-deny-0.20.2/bin/cargo-deny
+# Python of the server that classification is compared with.
+PEER := $(SMALLFLEET_CACHE)/bench-peer
+# The tables of `make bench`, in this order: the router needs no cluster, and a quiet machine.
+BENCH ?= router classify commit rollbacks evidence equal rest
 
 # Evaluated where they are used: the folder exists only after `make models`.
 MODELS = $(shell $(PYTHON) tests/models/build.py --where)
@@ -17,7 +21,7 @@ ORT = $(shell $(CLUSTER) onnxruntime)
 WITH_LAB = SMALLFLEET_MODELS=$(MODELS) ORT_DYLIB_PATH=$(ORT)
 
 .DEFAULT_GOAL := help
-.PHONY: help build models cluster-build cluster-up cluster-down cluster-test demo test unit e2e e2e-faults lint deny crds
+.PHONY: help build models cluster-build cluster-up cluster-down cluster-test demo test unit e2e e2e-faults bench bench-document lint deny crds
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,6 +78,24 @@ define RUN_SUITE
 @$(WITH_LAB) cargo test --release --locked --workspace --features smallfleet-e2e/cluster --test $(SUITE) -- --test-threads=1 --nocapture $(STORY); \
 result=$$?; $(CLUSTER) down; exit $$result
 endef
+
+bench: cluster-build models $(PEER)/complete ## Measure everything and write docs/benchmarks.md, about two hours (BENCH=name: one table; ARGS=...: its arguments)
+	@result=0; for table in $(BENCH); do \
+	  echo "== $$table"; \
+	  if [ $$table != router ]; then $(CLUSTER) up || exit 1; fi; \
+	  $(WITH_LAB) SMALLFLEET_PEER_PYTHON=$(PEER)/bin/python $(BIN)/smallfleet-bench $$table $(ARGS) || result=1; \
+	done; \
+	if [ -z "$(KEEP)" ]; then $(CLUSTER) down; fi; \
+	$(BIN)/smallfleet-bench document && exit $$result
+
+bench-document: build ## Write docs/benchmarks.md from the last results
+	$(BIN)/smallfleet-bench document
+
+$(PEER)/complete: tests/bench/peer/requirements.txt
+	$(MAKE) --no-print-directory models
+	$(PYTHON) -m venv --clear $(PEER)
+	$(PEER)/bin/pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: --require-hashes -r $<
+	@touch $@
 
 deny: $(DENY) ## Licences, bans and sources of the dependencies
 	$(DENY) --locked check licenses bans sources

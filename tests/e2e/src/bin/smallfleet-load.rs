@@ -1,4 +1,4 @@
-//! An application on a node: asks its SmallModel's Service at a constant rate and keeps what came back.
+//! An application on a node: asks its SmallModel's Service at a constant or swinging rate and keeps what came back.
 //!
 //! Open loop: a slow answer does not slow the next request down, as with real users.
 
@@ -34,6 +34,12 @@ struct Arguments {
     /// Requests a second.
     #[arg(long, env = "LOAD_RATE", default_value_t = 20.0)]
     rate: f64,
+    /// Share of the rate by which it swings up and down, as a sine: from 0, a constant rate, to below 1.
+    #[arg(long, env = "LOAD_SWING", default_value_t = 0.0)]
+    swing: f64,
+    /// Seconds of one swing.
+    #[arg(long, env = "LOAD_SWING_SECONDS", default_value_t = 20.0)]
+    swing_seconds: f64,
     /// Lines of {"text", "label"}.
     #[arg(long, env = "LOAD_REQUESTS", default_value = "/requests.jsonl")]
     requests: PathBuf,
@@ -41,6 +47,15 @@ struct Arguments {
     node: String,
     #[arg(long, env = "LOAD_TIMEOUT_SECONDS", default_value_t = 30)]
     timeout_seconds: u64,
+}
+
+impl Arguments {
+    /// From the request that was due at this time since the start to the next.
+    fn gap(&self, due: Duration) -> Duration {
+        let turns = due.as_secs_f64() / self.swing_seconds;
+        let swing = self.swing.clamp(0.0, 0.95) * (turns * std::f64::consts::TAU).sin();
+        Duration::from_secs_f64(1.0 / (self.rate * (1.0 + swing)))
+    }
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -106,10 +121,12 @@ fn read_examples(path: &std::path::Path) -> Result<Vec<Example>> {
 async fn send_forever(arguments: &Arguments, examples: &[Example], app: &App) -> Result<()> {
     let client: Http = Client::builder(TokioExecutor::new()).build_http();
     let slots = Arc::new(Semaphore::new(MAX_IN_FLIGHT));
-    let mut ticks = tokio::time::interval(Duration::from_secs_f64(1.0 / arguments.rate));
+    let start = tokio::time::Instant::now();
+    let mut due = Duration::ZERO;
     let timeout = Duration::from_secs(arguments.timeout_seconds);
     for (number, (index, example)) in (0..).zip(examples.iter().enumerate().cycle()) {
-        ticks.tick().await;
+        tokio::time::sleep_until(start + due).await;
+        due += arguments.gap(due);
         let numbered = move |record| Record {
             number,
             example: index,
