@@ -115,6 +115,8 @@ pub(crate) struct Draft {
     /// What is to be persisted.
     pub status: SmallModelStatus,
     pub trouble: Option<Trouble>,
+    /// The wave's missing candidates are to be created, if the rollout still goes on when the plan is made.
+    pub wants_candidates: bool,
     first: Vec<Action>,
     act: Vec<Action>,
     events: Vec<Event>,
@@ -126,6 +128,7 @@ impl Draft {
         Self {
             status: cx.persisted.clone(),
             trouble: None,
+            wants_candidates: false,
             first: Vec::new(),
             act: Vec::new(),
             events: Vec::new(),

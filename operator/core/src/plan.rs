@@ -20,6 +20,7 @@ pub fn plan(world: &World) -> Plan {
         // That time passes, or that a router has nothing to report, wakes nobody.
         draft.look_again(EVIDENCE_TICK);
     }
+    wave::create_missing(&cx, &mut draft);
     wave::announce_block(&cx, &mut draft);
     objects::tidy(&cx, &mut draft);
     draft.finish(&cx)

@@ -7,7 +7,7 @@ use smallfleet_crds::{FeatureFlag, FlagState};
 use crate::action::{Endpoint, FrozenLatency, Route, Routes};
 use crate::fleet::{Fleet, Site};
 use crate::settings;
-use crate::world::{RouteKind, World};
+use crate::world::{Role, RouteKind, World};
 
 /// Routes of the model in the world. Two leaders with the same status send the same routes.
 #[must_use]
@@ -17,7 +17,7 @@ pub fn routes(world: &World) -> Routes {
         .status
         .as_ref()
         .and_then(|status| status.rollout.as_ref());
-    let Some(rollout) = rollout.filter(|rollout| has_routes(rollout.state)) else {
+    let Some(rollout) = rollout.filter(|rollout| has_routes(world, rollout)) else {
         return Routes::default();
     };
     let fleet = Fleet::new(world, &model.spec.placement);
@@ -42,8 +42,17 @@ pub fn routes(world: &World) -> Routes {
     routes
 }
 
-const fn has_routes(state: RolloutState) -> bool {
-    !matches!(state, RolloutState::Gating | RolloutState::RolledBack)
+/// While there may be traffic, and after a cut until the last candidate is gone: what may take for ever, as a promotion whose image
+/// is missing, holds no stream open.
+fn has_routes(world: &World, rollout: &RolloutStatus) -> bool {
+    match rollout.state {
+        RolloutState::Gating | RolloutState::RolledBack => false,
+        RolloutState::Preparing | RolloutState::Analyzing | RolloutState::Inconclusive => true,
+        RolloutState::Promoting | RolloutState::Reverting | RolloutState::RollingBack => {
+            let mut pods = world.pods.iter();
+            pods.any(|pod| pod.role == Role::Candidate && pod.rollout == rollout.id)
+        }
+    }
 }
 
 fn route(world: &World, fleet: &Fleet<'_>, rollout: &RolloutStatus, site: &Site<'_>) -> Route {

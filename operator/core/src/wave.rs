@@ -18,6 +18,7 @@ use crate::objects;
 use crate::problem::{self, Blame, Problem};
 use crate::render;
 use crate::revision::short_hash;
+use crate::rollout::may_be_cut;
 use crate::world::{PodView, Role};
 
 /// `max(1, ceil(p x Ready stable nodes))`, or the count that was asked for.
@@ -331,19 +332,35 @@ fn why_not(reason: &str) -> String {
     text.to_owned()
 }
 
-/// Creates the candidates that the persisted wave lacks, and clears away those that it does not name or that ended.
+/// Clears away candidates that the wave does not name or that ended; the missing ones are created once the plan is made.
 pub(crate) fn pods(cx: &Cx<'_>, draft: &mut Draft) {
     let Some(rollout) = &cx.persisted.rollout else {
         return;
     };
-    objects::remove_trials(cx, |pod| unwanted(rollout, pod), draft);
+    let joins = draft.rollout().wave.clone();
+    let unwanted = |pod: &PodView| unwanted(rollout, &joins, pod);
+    objects::remove_trials(cx, unwanted, draft);
+    draft.wants_candidates = true;
+    draft.look_again(PATIENCE_TICK);
+}
+
+/// Creates the candidates that the persisted wave lacks. Last of all: what the same plan takes out of the wave, or ends, gets none.
+pub(crate) fn create_missing(cx: &Cx<'_>, draft: &mut Draft) {
+    let (Some(rollout), Some(now)) = (&cx.persisted.rollout, draft.status.rollout.clone()) else {
+        return;
+    };
+    let goes_on = now.id == rollout.id && may_be_cut(now.state);
     let Some(revision) = cx.revision(&rollout.to) else {
         return;
     };
+    if !draft.wants_candidates || !goes_on {
+        return;
+    }
     let starting = objects::trials(cx)
         .filter(|pod| pod.role == Role::Candidate && !cx.fleet.candidate_ready(pod));
     let free = CANDIDATES_AT_ONCE.saturating_sub(starting.count());
-    let sites = rollout.wave.iter().filter_map(|node| cx.fleet.site(node));
+    let stays = rollout.wave.iter().filter(|node| now.wave.contains(node));
+    let sites = stays.filter_map(|node| cx.fleet.site(node));
     let missing = sites.filter(|site| may_create(cx, site) && site.takes_candidate);
     let missing = missing.filter(|site| !cx.world.foreign_candidates.contains(&site.node.name));
     for site in missing.take(free) {
@@ -358,12 +375,13 @@ pub(crate) fn pods(cx: &Cx<'_>, draft: &mut Draft) {
         );
         draft.act(Action::CreatePod(Box::new(pod)));
     }
-    draft.look_again(PATIENCE_TICK);
 }
 
-fn unwanted(rollout: &RolloutStatus, pod: &PodView) -> bool {
+/// Who comes back into the wave with this plan keeps its candidate: the grant may go out before the deletion would.
+fn unwanted(rollout: &RolloutStatus, joins: &[String], pod: &PodView) -> bool {
     let ended = pod.has_ended() && pod.age >= ENDED_POD_AGE;
-    pod.role == Role::Evaluation || ended || !rollout.wave.contains(&pod.node)
+    let in_wave = rollout.wave.contains(&pod.node) || joins.contains(&pod.node);
+    pod.role == Role::Evaluation || ended || !in_wave
 }
 
 /// Every wave node has a candidate whose engine answers.

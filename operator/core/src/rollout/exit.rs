@@ -27,8 +27,8 @@ pub(super) enum Left {
     Superseded,
 }
 
-/// States in which a cut can only mean that the rollout is over.
-pub(super) const fn may_be_cut(state: RolloutState) -> bool {
+/// States with candidates, in which a cut can only mean that the rollout is over.
+pub(crate) const fn may_be_cut(state: RolloutState) -> bool {
     matches!(
         state,
         RolloutState::Preparing | RolloutState::Analyzing | RolloutState::Inconclusive

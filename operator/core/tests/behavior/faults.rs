@@ -444,3 +444,42 @@ fn a_promotion_that_fails_is_reverted_with_an_invalid_spec_too() {
     lab.run_until_state(RolloutState::RolledBack);
     assert_eq!(lab.daemon_set.as_ref().unwrap().revision, good);
 }
+
+/// The plan that takes a node out of the wave is the one that would create its candidate.
+#[test]
+fn a_node_that_is_lost_before_its_candidate_was_created_gets_none() {
+    let mut lab = Lab::at_rest(3);
+    all_nodes(&mut lab);
+    lab.ask_for("2");
+    while lab.state().is_none() || lab.rollout().wave.is_empty() {
+        lab.reconcile();
+    }
+    assert!(lab.pods_of(Role::Candidate).is_empty());
+    lab.node("n2").ready = false;
+    lab.reconcile();
+    let nodes = lab.pods_of(Role::Candidate);
+    assert!(nodes.iter().all(|pod| pod.node != "n2"), "{nodes:?}");
+}
+
+/// The plan that takes a node back into the wave deletes no candidate there: status is written, and routed by, before pods go.
+#[test]
+fn a_node_that_comes_back_at_once_keeps_its_candidate() {
+    let mut lab = Lab::at_rest(3);
+    lab.kill(Role::Stable, "n2");
+    lab.ask_for("2");
+    lab.run(10);
+    let held = lab.rollout().wave[0].clone();
+    for node in ["n0", "n1", "n2"] {
+        if node == held {
+            lab.node(node).pressure = true;
+        } else {
+            lab.node(node).ready = false;
+        }
+    }
+    lab.reconcile();
+    for node in ["n0", "n1", "n2"] {
+        lab.node(node).pressure = false;
+        lab.node(node).ready = true;
+    }
+    lab.run_until(400, |lab| lab.stable() == lab.hash("2"));
+}
