@@ -48,6 +48,8 @@ struct Target<'a> {
     key: &'a ModelKey,
     world: &'a World,
     owner: Owner,
+    /// resourceVersion of the SmallModel as this plan read it, or wrote it.
+    version: Option<String>,
 }
 
 impl Applier {
@@ -77,15 +79,16 @@ impl Applier {
         plan: Plan,
         memory: &mut Memory,
     ) -> Result<(), Error> {
-        let target = Target {
+        let mut target = Target {
             key,
             world,
             owner: Owner::of(&world.model),
+            version: world.model.resource_version(),
         };
         for action in plan.actions {
             let kind = kind(&action);
             tracing::debug!(namespace = key.0, model = key.1, kind, "action");
-            self.execute(&target, action, memory).await?;
+            self.execute(&mut target, action, memory).await?;
             self.metrics.action(kind);
         }
         Ok(())
@@ -93,14 +96,14 @@ impl Applier {
 
     async fn execute(
         &self,
-        target: &Target<'_>,
+        target: &mut Target<'_>,
         action: Action,
         memory: &mut Memory,
     ) -> Result<(), Error> {
         match action {
             Action::Cut { rollout } => self.hub.cut(target.key, &rollout),
             Action::PersistStatus(status) => {
-                self.persist_status(target, &status).await?;
+                target.version = self.persist_status(target, &status).await?;
                 memory.numbers = Some(Instant::now());
             }
             Action::SaveEvidence {
@@ -128,9 +131,7 @@ impl Applier {
                 .await?;
             }
             Action::ApplyDaemonSet(object) => {
-                let uid = uid_of(&target.world.daemon_set, |view| &view.uid);
-                self.apply_object::<DaemonSet>(target, "apply the DaemonSet", *object, uid)
-                    .await?;
+                self.apply_daemon_set(target, *object).await?;
             }
             Action::ApplyService(object) => {
                 let uid = uid_of(&target.world.service, |view| &view.uid);
@@ -169,7 +170,7 @@ impl Applier {
         &self,
         target: &Target<'_>,
         status: &SmallModelStatus,
-    ) -> Result<(), Error> {
+    ) -> Result<Option<String>, Error> {
         let patch = json!({
             "apiVersion": SmallModel::api_version(&()),
             "kind": SmallModel::kind(&()),
@@ -188,7 +189,27 @@ impl Applier {
             models.patch_status(&target.key.1, &params, &patch),
         )
         .await
-        .map(drop)
+        .map(|model| model.resource_version())
+    }
+
+    /// What may stand in the template follows from status, which another leader may have written since: the write carries the
+    /// resourceVersion of the DaemonSet that the plan saw, and happens only while the SmallModel is still as the plan left it. What
+    /// ends a promotion changes the DaemonSet, so one of the two tells.
+    async fn apply_daemon_set(
+        &self,
+        target: &Target<'_>,
+        mut object: DaemonSet,
+    ) -> Result<(), Error> {
+        let what = "apply the DaemonSet";
+        let models: Api<SmallModel> = self.api(target);
+        let now = call(what, models.get_opt(&target.key.1)).await?;
+        if now.and_then(|model| model.resource_version()) != target.version {
+            return Err(Error::Superseded { what });
+        }
+        object.metadata.resource_version =
+            uid_of(&target.world.daemon_set, |view| &view.resource_version);
+        let uid = uid_of(&target.world.daemon_set, |view| &view.uid);
+        self.apply_object(target, what, object, uid).await
     }
 
     async fn save_evidence(

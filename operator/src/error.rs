@@ -44,6 +44,8 @@ pub enum Error {
     },
     #[error("{what}: no answer from the API server within {seconds} s")]
     Timeout { what: &'static str, seconds: u64 },
+    #[error("{what}: the SmallModel has changed since this was planned")]
+    Superseded { what: &'static str },
     #[error("{object} belongs to somebody else and is not touched")]
     Foreign { object: String },
     #[error("{what}: {source}")]
@@ -60,6 +62,7 @@ impl Error {
         match self {
             Self::Api { source, .. } => class_of(source),
             Self::Timeout { .. } => Class::Transient,
+            Self::Superseded { .. } => Class::Conflict,
             Self::Foreign { .. } => Class::Foreign,
             Self::Json { .. } => Class::Bug,
         }
