@@ -21,7 +21,7 @@ ORT = $(shell $(CLUSTER) onnxruntime)
 WITH_LAB = SMALLFLEET_MODELS=$(MODELS) ORT_DYLIB_PATH=$(ORT)
 
 .DEFAULT_GOAL := help
-.PHONY: help build models cluster-build cluster-up cluster-down cluster-test demo test unit e2e e2e-faults bench bench-document lint deny crds
+.PHONY: help build models cluster-build cluster-up cluster-down cluster-test demo test unit faults e2e e2e-faults bench bench-document lint deny crds
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +61,9 @@ lint:
 unit: cluster-build models ## Unit, golden and property tests, and the checks of the models
 	library=$$($(CLUSTER) onnxruntime) && ORT_DYLIB_PATH=$$library cargo test --locked --workspace
 	$(PYTHON) tests/models/test_models.py
+
+faults: ## A crash and an error at every read and write of whole rollouts, on the fake API server (some minutes, not part of test)
+	cargo test --locked --workspace --features smallfleet-fake/faults --test faults -- --nocapture
 
 cluster-test: cluster-build ## What the project needs of its cluster, on the real thing (about 2 minutes)
 	cargo test --release --locked --workspace --features smallfleet-cluster/cluster --test cluster -- --nocapture

@@ -154,9 +154,7 @@ impl Applier {
                 .await?;
             }
             Action::ApplyDaemonSet(object) => {
-                let uid = uid_of(&target.world.daemon_set, |view| &view.uid);
-                self.apply_object::<DaemonSet>(target, "apply the DaemonSet", *object, uid)
-                    .await?;
+                self.apply_daemon_set(target, *object).await?;
             }
             Action::ApplyService(object) => {
                 let uid = uid_of(&target.world.service, |view| &view.uid);
@@ -235,6 +233,22 @@ impl Applier {
             known: Some(asked),
         };
         Ok(())
+    }
+
+    /// What may stand in the template follows from status, which another leader may have written since: the write carries the
+    /// resourceVersion of the DaemonSet that the plan saw, and happens only while the SmallModel is still as the plan left it. What
+    /// ends a promotion changes the DaemonSet, so one of the two tells.
+    async fn apply_daemon_set(
+        &self,
+        target: &mut Target<'_>,
+        mut object: DaemonSet,
+    ) -> Result<(), Error> {
+        self.prove_current(target).await?;
+        object.metadata.resource_version =
+            uid_of(&target.world.daemon_set, |view| &view.resource_version);
+        let uid = uid_of(&target.world.daemon_set, |view| &view.uid);
+        self.apply_object(target, "apply the DaemonSet", object, uid)
+            .await
     }
 
     async fn save_evidence(

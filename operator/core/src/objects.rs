@@ -1,5 +1,6 @@
 //! Objects that stand around a rollout: created, applied and removed here, and nowhere else.
 
+use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use smallfleet_crds::Update;
@@ -9,7 +10,7 @@ use crate::action::Action;
 use crate::constants::{PATIENCE_TICK, ROUTE_LEASE, UNSCHEDULABLE_PATIENCE};
 use crate::desired::Desired;
 use crate::draft::{Cx, Draft};
-use crate::render::{self, ANNOTATION_APPLIED};
+use crate::render::{self, ANNOTATION_APPLIED, ANNOTATION_REVERTED};
 use crate::revision::{RevisionObject, Verdict};
 use crate::world::{AppliedView, DaemonSetView, PodView, Role, RouteKind, RouterView, Slot};
 
@@ -46,23 +47,46 @@ fn applied_hash(metadata: &ObjectMeta) -> &str {
 
 /// Makes the DaemonSet's template this revision, with the live placement and update strategy.
 pub(crate) fn daemon_set(cx: &Cx<'_>, hash: &str, draft: &mut Draft) {
-    let Some(object) = cx.revision(hash) else {
+    if let Some(rendered) = rendered(cx, hash, draft)
+        && daemon_set_differs(cx, &rendered)
+    {
+        draft.act(Action::ApplyDaemonSet(Box::new(rendered)));
+    }
+}
+
+/// Makes the template this revision again, and marks the DaemonSet: an older leader's write of the promotion is refused from then on.
+pub(crate) fn revert_daemon_set(cx: &Cx<'_>, hash: &str, rollout: &str, draft: &mut Draft) {
+    let Some(mut rendered) = rendered(cx, hash, draft) else {
         return;
     };
-    let rendered = render::daemon_set(
+    if daemon_set_differs(cx, &rendered) || !is_reverted(cx, rollout) {
+        let annotations = rendered.metadata.annotations.get_or_insert_default();
+        annotations.insert(ANNOTATION_REVERTED.to_owned(), rollout.to_owned());
+        draft.act(Action::ApplyDaemonSet(Box::new(rendered)));
+    }
+}
+
+/// The DaemonSet carries the mark of this rollout's way back.
+pub(crate) fn is_reverted(cx: &Cx<'_>, rollout: &str) -> bool {
+    live_daemon_set(cx).is_none_or(|live| live.deleting || live.reverted == rollout)
+}
+
+fn rendered(cx: &Cx<'_>, hash: &str, draft: &mut Draft) -> Option<DaemonSet> {
+    let object = cx.revision(hash)?;
+    Some(render::daemon_set(
         &cx.owner,
         &object.revision,
         &cx.spec().placement,
         &update(cx, draft),
         &cx.world.defaults,
-    );
-    let wanted = match &cx.world.daemon_set {
+    ))
+}
+
+fn daemon_set_differs(cx: &Cx<'_>, rendered: &DaemonSet) -> bool {
+    match &cx.world.daemon_set {
         Slot::Absent => true,
         Slot::Ours(live) => !live.deleting && live.applied_hash != applied_hash(&rendered.metadata),
         Slot::Foreign(_) => false,
-    };
-    if wanted {
-        draft.act(Action::ApplyDaemonSet(Box::new(rendered)));
     }
 }
 

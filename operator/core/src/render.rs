@@ -17,6 +17,9 @@ pub use workload::{SessionConfig, controller_revision, daemon_set, service, sess
 
 /// Annotation with the hash of what we applied, so that an object that is as it should be is not written again.
 pub const ANNOTATION_APPLIED: &str = "smallfleet.dev/applied";
+/// rolloutID of a promotion that was taken back. Written by every way back, also where the template never changed: by it whatever
+/// a leader planned while the promotion was on is older than the DaemonSet, and refused. No part of what is compared.
+pub const ANNOTATION_REVERTED: &str = "smallfleet.dev/reverted";
 
 /// Identity of the SmallModel that owns what is rendered.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -75,6 +75,10 @@ pub struct Defaults {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DaemonSetView {
     pub uid: String,
+    /// For the write that follows: a DaemonSet that changed meanwhile is a conflict.
+    pub resource_version: String,
+    /// rolloutID of the last promotion that was taken back, see `render::ANNOTATION_REVERTED`.
+    pub reverted: String,
     /// Revision label of the template.
     pub revision: String,
     /// Annotation with the hash of everything that we applied, see `render::applied_hash`.

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Node};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::{Resource, ResourceExt};
 use smallfleet_core::evidence::EvidenceStore;
-use smallfleet_core::render::ANNOTATION_APPLIED;
+use smallfleet_core::render::{ANNOTATION_APPLIED, ANNOTATION_REVERTED};
 use smallfleet_core::revision::{RevisionObject, Verdict};
 use smallfleet_core::world::{AppliedView, DaemonSetView, EvidenceView, NodeView};
 use smallfleet_crds::SmallModel;
@@ -84,6 +84,8 @@ pub(super) fn daemon_set(object: &DaemonSet) -> DaemonSetView {
     let count = |number: i32| u32::try_from(number).unwrap_or(0);
     DaemonSetView {
         uid: object.uid().unwrap_or_default(),
+        resource_version: object.resource_version().unwrap_or_default(),
+        reverted: annotation(object, ANNOTATION_REVERTED),
         revision: template_revision(object),
         applied_hash: applied_hash(object),
         generation: object.metadata.generation.unwrap_or(0),
@@ -124,11 +126,11 @@ fn takes_away_first(object: &DaemonSet) -> bool {
 }
 
 fn applied_hash<K: Resource>(object: &K) -> String {
-    object
-        .annotations()
-        .get(ANNOTATION_APPLIED)
-        .cloned()
-        .unwrap_or_default()
+    annotation(object, ANNOTATION_APPLIED)
+}
+
+fn annotation<K: Resource>(object: &K, name: &str) -> String {
+    object.annotations().get(name).cloned().unwrap_or_default()
 }
 
 pub(super) fn applied<K: Resource>(object: &K) -> AppliedView {

@@ -13,13 +13,13 @@ pub(super) fn step(cx: &Cx<'_>, draft: &mut Draft) {
     draft.look_again(PATIENCE_TICK);
     tell_cut(cx, draft);
     let rollout = draft.rollout().clone();
-    objects::daemon_set(cx, &rollout.from, draft);
+    objects::revert_daemon_set(cx, &rollout.from, &rollout.id, draft);
     let of_new = |pod: &&&crate::world::PodView| pod.revision == rollout.to && !pod.deleting;
     let left = cx
         .fleet
         .serving()
         .any(|site| site.stable.iter().find(of_new).is_some());
-    if left || !objects::template_is(cx, &rollout.from) {
+    if left || !objects::template_is(cx, &rollout.from) || !objects::is_reverted(cx, &rollout.id) {
         return;
     }
     if let Some(refusal) = &rollout.refusal {

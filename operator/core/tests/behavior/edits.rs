@@ -233,3 +233,30 @@ fn an_invalid_edit_in_a_rollout_raises_nothing_and_keeps_rollback_armed() {
     lab.run_until_state(RolloutState::RolledBack);
     assert!(lab.is("Accepted", "False"));
 }
+
+/// An older leader may still mean to apply the promotion: by the mark its DaemonSet is not the one that it saw.
+#[test]
+fn a_promotion_that_is_taken_back_marks_the_daemon_set_before_it_ends() {
+    let mut lab = Lab::at_rest(2);
+    lab.ask_for("2");
+    lab.run_until_state(RolloutState::Promoting);
+    let id = lab.rollout().id;
+    let live = lab.daemon_set.clone().unwrap();
+    assert_eq!(
+        (live.revision, live.reverted),
+        (lab.hash("1"), String::new())
+    );
+    lab.ask_for("1");
+    while lab.state().is_some() {
+        let marked = lab.daemon_set.clone().unwrap().reverted == id;
+        lab.run(1);
+        assert!(marked || lab.state().is_some(), "it ends unmarked");
+    }
+    let live = lab.daemon_set.clone().unwrap();
+    assert_eq!((live.revision, live.reverted), (lab.hash("1"), id));
+    lab.run(5);
+    assert!(
+        lab.reconcile().actions.is_empty(),
+        "the mark stays, and is no difference"
+    );
+}

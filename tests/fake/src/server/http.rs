@@ -35,6 +35,9 @@ struct Target {
     status: bool,
 }
 
+/// What a write of an operator takes, as on a real server.
+const WRITE: Duration = Duration::from_millis(20);
+
 impl Target {
     fn key(&self, name: &str) -> Key {
         Key::new(
@@ -156,7 +159,13 @@ impl FakeServer {
                 answer
             }
             Passage::AnswerLost(code) => whole(Err(Refusal::of_fault(code))),
-            _ => answer,
+            _ => {
+                if is_write && connection.name().starts_with("operator") {
+                    // Else two leaders that see things differently answer each other's status for ever, in no time at all.
+                    tokio::time::sleep(WRITE).await;
+                }
+                answer
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use smallfleet_core::action::Action;
-use smallfleet_core::render::ANNOTATION_APPLIED;
+use smallfleet_core::render::{ANNOTATION_APPLIED, ANNOTATION_REVERTED};
 use smallfleet_core::revision::{Revision, RevisionObject};
 use smallfleet_core::world::{AppliedView, DaemonSetView, PodPhase, PodView, Role};
 use smallfleet_crds::names;
@@ -21,6 +21,12 @@ pub enum Outcome {
 
 fn applied(metadata: &ObjectMeta) -> String {
     metadata.annotations.as_ref().unwrap()[ANNOTATION_APPLIED].clone()
+}
+
+fn reverted(metadata: &ObjectMeta) -> String {
+    let annotations = metadata.annotations.as_ref().unwrap();
+    let rollout = annotations.get(ANNOTATION_REVERTED);
+    rollout.cloned().unwrap_or_default()
 }
 
 fn label(metadata: &ObjectMeta, key: &str) -> String {
@@ -185,6 +191,7 @@ impl Lab {
             uid: "daemon-set".to_owned(),
             revision,
             applied_hash: applied(&object.metadata),
+            reverted: reverted(&object.metadata),
             generation,
             observed_generation: observed,
             takes_away_first: serde_json::to_value(unavailable).unwrap() != serde_json::json!(0),

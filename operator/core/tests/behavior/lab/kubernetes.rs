@@ -168,6 +168,9 @@ fn container(name: &str) -> ContainerView {
 
 /// What a pod shows after it has been alive for so long.
 fn live(pod: &mut PodView, behavior: &Behavior, report: String, alive: Duration) {
+    // Images are pulled before a pod starts: one that is gone from the registry by now takes nothing from it.
+    let pulled = pod.phase == PodPhase::Running && matches!(behavior, Behavior::NoImage(_));
+    let behavior = if pulled { &Behavior::Good } else { behavior };
     let (mut engine, mut router) = (container("engine"), container("router"));
     pod.phase = PodPhase::Running;
     pod.ready = matches!(behavior, Behavior::Good | Behavior::Slow | Behavior::Wrong);
