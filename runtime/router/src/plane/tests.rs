@@ -1,7 +1,7 @@
 use std::num::NonZeroUsize;
 
 use smallfleet_runtime_core::counters::EpochReport;
-use smallfleet_runtime_core::route::{Candidate, Freeze};
+use smallfleet_runtime_core::route::{Candidate, Freeze, Signal};
 
 use super::*;
 
@@ -31,6 +31,7 @@ fn grant() -> Instruction {
         lease: Duration::from_secs(10),
         burn_in_units: 0,
         errors_maturity: Duration::from_secs(1),
+        signal: Signal::Total,
     }))
 }
 
