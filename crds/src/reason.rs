@@ -34,6 +34,7 @@ reasons! {
         ROLLOUT_STARTED = "RolloutStarted",
         GATING = "Gating",
         GATE_PASSED = "GatePassed",
+        BOUND_ONLY = "BoundOnly",
         PREPARING = "Preparing",
         TRAFFIC_RAISED = "TrafficRaised",
         ANALYZING = "Analyzing",

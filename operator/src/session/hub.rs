@@ -472,7 +472,10 @@ impl Model {
 
     /// The rollout is cut: what its routers count from now on decides nothing, and nobody stores it.
     fn is_over(&self) -> bool {
+        let mut routes = self.routes.by_router.values();
         self.cut.contains(&self.rollout)
+            || self.routes.rollout == self.rollout
+                && routes.any(|route| route.kind == RouteKind::Cut)
     }
 
     /// True when something changed that a plan looks at.

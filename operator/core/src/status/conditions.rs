@@ -267,7 +267,7 @@ fn evidence_limited(status: &SmallModelStatus) -> Option<Why> {
         (None, Some(last)) => &last.evidence_limited,
         (None, None) => return None,
     };
-    (!bound.is_empty()).then(|| why("BoundOnly", bound.clone()))
+    (!bound.is_empty()).then(|| why(reason::BOUND_ONLY, bound.clone()))
 }
 
 fn paused(status: &SmallModelStatus) -> Option<Why> {
