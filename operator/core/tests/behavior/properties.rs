@@ -189,7 +189,12 @@ fn can_install(lab: &Lab) -> bool {
         )
     };
     let status = lab.status();
-    !status.stable.map(|stable| stable.revision).iter().any(bad)
+    // A promotion whose image is gone from the registry waits for it: that is held against the registry, not the revision.
+    let waits = status.rollout.is_some_and(|rollout| {
+        rollout.state == RolloutState::Promoting
+            && matches!(lab.behavior(&rollout.to), Behavior::NoImage(_))
+    });
+    !waits && !status.stable.map(|stable| stable.revision).iter().any(bad)
 }
 
 /// 32 in every test run; more with PROPTEST_CASES.
