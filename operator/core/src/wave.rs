@@ -342,7 +342,10 @@ pub(crate) fn pods(cx: &Cx<'_>, draft: &mut Draft) {
     let starting = objects::trials(cx)
         .filter(|pod| pod.role == Role::Candidate && !cx.fleet.candidate_ready(pod));
     let free = CANDIDATES_AT_ONCE.saturating_sub(starting.count());
-    let sites = rollout.wave.iter().filter_map(|node| cx.fleet.site(node));
+    // A node that leaves the wave in this very plan gets no candidate any more.
+    let wave = draft.rollout().wave.clone();
+    let kept = rollout.wave.iter().filter(|node| wave.contains(node));
+    let sites = kept.filter_map(|node| cx.fleet.site(node));
     let missing = sites.filter(|site| may_create(cx, site) && site.takes_candidate);
     let missing = missing.filter(|site| !cx.world.foreign_candidates.contains(&site.node.name));
     for site in missing.take(free) {
