@@ -333,6 +333,12 @@ fn a_first_step_that_is_not_ready_in_time_stays_inconclusive() {
     assert_eq!(lab.state(), Some(RolloutState::Inconclusive));
     assert_eq!(lab.rollout().id, id);
     assert!(!lab.emitted("RolloutRestarted"));
+    assert!(
+        !lab.emitted("TrafficRaised"),
+        "there is nobody to send it to"
+    );
+    lab.behave("2", Behavior::Good);
+    lab.run_until(400, |lab| lab.stable() == lab.hash("2"));
 }
 
 #[test]
