@@ -31,10 +31,12 @@ pub(super) fn replace_lost(cx: &Cx<'_>, draft: &mut Draft) {
     }
 }
 
-/// As many nodes as the step had whose exposure is granted.
+/// As many nodes as the step had whose exposure is granted; while inconclusive nobody knows, and nothing is raised.
 fn limit(cx: &Cx<'_>, rollout: &RolloutStatus) -> usize {
-    if rollout.state != RolloutState::Preparing {
-        return rollout.wave.len();
+    match rollout.state {
+        RolloutState::Analyzing => return rollout.wave.len(),
+        RolloutState::Preparing => {}
+        _ => return 0,
     }
     let steps = rollout.frozen.as_ref().map(|frozen| &frozen.steps);
     let step = exposed_step(rollout).and_then(|step| steps?.get(step as usize));

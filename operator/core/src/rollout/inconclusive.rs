@@ -3,7 +3,7 @@
 use smallfleet_analysis::verdict::promote_if_bounded;
 use smallfleet_crds::OnInconclusive;
 use smallfleet_crds::reason;
-use smallfleet_crds::status::{PauseReason, RolloutState};
+use smallfleet_crds::status::{PauseReason, RolloutState, RolloutStatus};
 
 use super::analyzing::{approved, is_over, show_missing, summary, trusted};
 use super::exit::{self, Moved};
@@ -59,9 +59,14 @@ pub(super) fn step(cx: &Cx<'_>, draft: &mut Draft) {
     if has_time && answers(draft.rollout()) {
         draft.rollout().state = RolloutState::Preparing;
         modifiers::pause(cx, None, draft);
-    } else if flag_is_back {
+    } else if flag_is_back && was_switched_off(draft.rollout()) {
         super::preparing::raise(cx, &evidence, RolloutState::Inconclusive, draft);
     }
+}
+
+/// The flag took the traffic away. A step whose candidates were never ready had none, or that of the step before.
+fn was_switched_off(rollout: &RolloutStatus) -> bool {
+    rollout.candidate_traffic_permille == 0 && !rollout.granted.is_empty()
 }
 
 /// What the user chose: roll back, or go on when enough harm is excluded.

@@ -172,14 +172,21 @@ fn a_rejection_that_was_not_written_refuses_nothing() {
     assert!(lab.status().refused.is_empty());
 }
 
+/// Numbers are due every ten seconds: in one of these plans together with the raise. The lab asserts that one write is planned.
 #[test]
 fn evidence_is_stored_once_a_plan() {
-    let mut lab = analyzing(2);
-    lab.edit("/featureFlag/state", json!("Disabled"));
-    lab.run(30);
-    lab.edit("/featureFlag/state", json!("Enabled"));
-    lab.run(1);
-    assert_eq!(lab.rollout().candidate_traffic_permille, 500, "at once");
+    for seconds in 20..30 {
+        let mut lab = Lab::at_rest(4);
+        lab.ask_for("2");
+        lab.run_until(200, |lab| {
+            lab.state() == Some(RolloutState::Preparing) && lab.rollout().step == 1
+        });
+        lab.edit("/rollout/paused", json!(true));
+        lab.run(seconds);
+        lab.edit("/rollout/paused", json!(false));
+        lab.run(1);
+        assert_eq!(lab.state(), Some(RolloutState::Analyzing), "at once");
+    }
 }
 
 #[test]

@@ -199,6 +199,25 @@ fn a_lost_node_is_replaced_and_dead_nodes_never_block() {
     assert_eq!(lab.status().worst_nodes[0].node, lost);
 }
 
+/// The lab asserts that a candidate is created for what status names only.
+#[test]
+fn a_node_that_is_lost_before_its_candidate_exists_gets_none() {
+    let mut lab = Lab::at_rest(3);
+    lab.ask_for("2");
+    lab.run_until(20, |lab| {
+        lab.state().is_some() && !lab.rollout().wave.is_empty()
+    });
+    let lost = lab.rollout().wave[0].clone();
+    assert!(lab.pods_of(Role::Candidate).is_empty());
+    lab.node(&lost).ready = false;
+    lab.run(1);
+    assert!(
+        lab.pods_of(Role::Candidate)
+            .iter()
+            .all(|pod| pod.node != lost)
+    );
+}
+
 #[test]
 fn a_node_under_pressure_loses_its_route_then_its_candidate() {
     let mut lab = Lab::at_rest(2);
@@ -314,6 +333,12 @@ fn a_first_step_that_is_not_ready_in_time_stays_inconclusive() {
     assert_eq!(lab.state(), Some(RolloutState::Inconclusive));
     assert_eq!(lab.rollout().id, id);
     assert!(!lab.emitted("RolloutRestarted"));
+    assert!(
+        !lab.emitted("TrafficRaised"),
+        "there is nobody to send it to"
+    );
+    lab.behave("2", Behavior::Good);
+    lab.run_until(400, |lab| lab.stable() == lab.hash("2"));
 }
 
 #[test]

@@ -163,17 +163,7 @@ fn settled(lab: &Lab) -> bool {
         rollout.state == RolloutState::RolledBack && Some(&rollout.to) == target.as_ref()
     });
     let seen = status.observed_generation == lab.model.metadata.generation;
-    seen && lab.pods_of(Role::Candidate).is_empty()
-        && (refused || waits_for_a_person(lab) || (promoted && everywhere))
-}
-
-/// Somebody forced a revision whose image is not there: stable serves on, and only an edit helps.
-fn waits_for_a_person(lab: &Lab) -> bool {
-    lab.state() == Some(RolloutState::Promoting)
-        && lab.is("Available", "True")
-        && lab
-            .condition("Stalled")
-            .is_some_and(|stalled| stalled.1 == "ImageNotFound")
+    seen && lab.pods_of(Role::Candidate).is_empty() && (refused || (promoted && everywhere))
 }
 
 fn stands_still(lab: &mut Lab) {
@@ -199,7 +189,12 @@ fn can_install(lab: &Lab) -> bool {
         )
     };
     let status = lab.status();
-    !status.stable.map(|stable| stable.revision).iter().any(bad)
+    // A promotion whose image is gone from the registry waits for it: that is held against the registry, not the revision.
+    let waits = status.rollout.is_some_and(|rollout| {
+        rollout.state == RolloutState::Promoting
+            && matches!(lab.behavior(&rollout.to), Behavior::NoImage(_))
+    });
+    !waits && !status.stable.map(|stable| stable.revision).iter().any(bad)
 }
 
 /// 32 in every test run; more with PROPTEST_CASES.

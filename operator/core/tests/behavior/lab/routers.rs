@@ -155,11 +155,8 @@ impl Lab {
     pub(super) fn serve(&mut self) {
         self.connect();
         let now = self.now;
-        let (epoch, sequence, granting) = (
-            self.hub.epoch,
-            self.hub.published.sequence,
-            self.hub.published.granting,
-        );
+        let (epoch, rollout) = (self.hub.epoch, self.hub.published.rollout.clone());
+        let (sequence, granting) = (self.hub.published.sequence, self.hub.published.granting);
         let mut exposed = false;
         let uids: Vec<String> = self.routers.keys().cloned().collect();
         for uid in uids {
@@ -167,6 +164,7 @@ impl Lab {
             if let Some(held) = &mut router.held
                 && router.connected
                 && granting
+                && held.rollout == rollout
                 && held.sequence == sequence
                 && held.leader_epoch == epoch
             {
