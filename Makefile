@@ -21,7 +21,7 @@ ORT = $(shell $(CLUSTER) onnxruntime)
 WITH_LAB = SMALLFLEET_MODELS=$(MODELS) ORT_DYLIB_PATH=$(ORT)
 
 .DEFAULT_GOAL := help
-.PHONY: help build models cluster-build cluster-up cluster-down cluster-test demo test unit faults e2e e2e-faults bench bench-document lint deny crds
+.PHONY: help build models cluster-build cluster-up cluster-down cluster-test demo test test-all unit faults e2e e2e-faults bench bench-document lint deny crds
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,7 +52,9 @@ demo: cluster-build models ## Show the main job: serve, promote, roll back, refu
 	  echo "and take it down with  make cluster-down"; \
 	else $(CLUSTER) down; fi; exit $$result
 
-test: lint deny unit cluster-test e2e ## Everything: lint, licences, unit, golden and property tests, models, the cluster, end to end
+test: lint deny unit ## Lint, licences, unit, golden and property tests, checks of the models
+
+test-all: test cluster-test e2e ## All that, the local cluster's own test and every story end to end (about 25 minutes more)
 
 lint:
 	cargo fmt --check
