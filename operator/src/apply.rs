@@ -108,7 +108,8 @@ impl Applier {
         for action in plan.actions {
             let kind = kind(&action);
             tracing::debug!(namespace = key.0, model = key.1, kind, "action");
-            if needs_current(&action) && target.current.is_old() {
+            let fenced = matches!(action, Action::ApplyDaemonSet(_));
+            if fenced || (needs_current(&action) && target.current.is_old()) {
                 self.prove_current(&mut target).await?;
             }
             self.execute(&mut target, action, memory).await?;
@@ -236,14 +237,13 @@ impl Applier {
     }
 
     /// What may stand in the template follows from status, which another leader may have written since: the write carries the
-    /// resourceVersion of the DaemonSet that the plan saw, and happens only while the SmallModel is still as the plan left it. What
+    /// resourceVersion of the DaemonSet that the plan saw, and [`Self::apply`] has just proved the SmallModel to be as the plan left it. What
     /// ends a promotion changes the DaemonSet, so one of the two tells.
     async fn apply_daemon_set(
         &self,
-        target: &mut Target<'_>,
+        target: &Target<'_>,
         mut object: DaemonSet,
     ) -> Result<(), Error> {
-        self.prove_current(target).await?;
         object.metadata.resource_version =
             uid_of(&target.world.daemon_set, |view| &view.resource_version);
         let uid = uid_of(&target.world.daemon_set, |view| &view.uid);
