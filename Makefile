@@ -21,7 +21,7 @@ ORT = $(shell $(CLUSTER) onnxruntime)
 WITH_LAB = SMALLFLEET_MODELS=$(MODELS) ORT_DYLIB_PATH=$(ORT)
 
 .DEFAULT_GOAL := help
-.PHONY: help build models cluster-build cluster-up cluster-down cluster-test demo test test-all unit faults e2e e2e-faults bench bench-document lint deny crds
+.PHONY: help build models cluster-build cluster-up cluster-down cluster-test demo test unit e2e e2e-faults bench bench-document lint deny crds
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,9 +52,7 @@ demo: cluster-build models ## Show the main job: serve, promote, roll back, refu
 	  echo "and take it down with  make cluster-down"; \
 	else $(CLUSTER) down; fi; exit $$result
 
-test: lint deny unit ## Lint, licences, unit, golden and property tests, checks of the models
-
-test-all: test cluster-test e2e ## All that, the local cluster's own test and every story end to end (about 25 minutes more)
+test: lint deny unit cluster-test e2e ## Everything: lint, licences, unit, property and fault tests, models, cluster, every story end to end
 
 lint:
 	cargo fmt --check
@@ -64,11 +62,9 @@ unit: cluster-build models ## Unit, golden and property tests, and the checks of
 	library=$$($(CLUSTER) onnxruntime) && ORT_DYLIB_PATH=$$library cargo test --locked --workspace
 	$(PYTHON) tests/models/test_models.py
 
-faults: ## A crash and an error at every read and write of whole rollouts, on the fake API server (some minutes, not part of test)
-	cargo test --locked --workspace --features smallfleet-fake/faults --test faults -- --nocapture
-
 cluster-test: cluster-build ## What the project needs of its cluster, on the real thing (about 2 minutes)
-	cargo test --release --locked --workspace --features smallfleet-cluster/cluster --test cluster -- --nocapture
+	@cargo test --release --locked --workspace --features smallfleet-cluster/cluster --test cluster -- --nocapture; \
+	result=$$?; $(CLUSTER) down; exit $$result
 
 e2e: SUITE := stories
 e2e: cluster-build models ## The end-to-end suite on the local cluster (STORY=name runs those whose name holds it)

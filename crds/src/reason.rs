@@ -106,7 +106,6 @@ reasons! {
         REFUSED = "Refused",
         LATENCY_REGRESSION = "LatencyRegression",
         ERROR_REGRESSION = "ErrorRegression",
-        ESCALATION_REGRESSION = "EscalationRegression",
         GATE_FAILED = "GateFailed",
         CANDIDATE_FAULT = "CandidateFault",
         ROUTER_RESTARTS = "RouterRestarts",

@@ -205,7 +205,6 @@ pub enum PauseReason {
     User,
     Approval,
     Inconclusive,
-    Environment,
     SampleRatio,
 }
 
@@ -213,7 +212,7 @@ pub enum PauseReason {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Paused {
-    /// User, Approval, Inconclusive, Environment or SampleRatio.
+    /// User, Approval, Inconclusive or SampleRatio.
     pub reason: PauseReason,
     /// When it began.
     pub since: Time,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use prometheus::core::Collector;
 use prometheus::{
     GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder,
@@ -38,106 +39,47 @@ impl Metrics {
     /// When two metrics have one name: a bug.
     pub fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new_custom(Some("smallfleet".to_owned()), None)?;
-        let counters = |name: &str, help: &str, labels: &[&str]| {
-            IntCounterVec::new(Opts::new(name, help), labels)
-        };
-        let gauges = |name: &str, help: &str, labels: &[&str]| {
-            IntGaugeVec::new(Opts::new(name, help), labels)
-        };
-        let of_model = |more: &[&'static str]| {
-            MODEL
-                .iter()
-                .copied()
-                .chain(more.iter().copied())
-                .collect::<Vec<_>>()
-        };
-        let metrics = Self {
-            reconcile_seconds: Histogram::with_opts(
-                HistogramOpts::new("reconcile_seconds", "Time of one reconcile.")
-                    .buckets(buckets()),
-            )?,
-            reconcile_errors: counters(
+        let new = Maker(&registry);
+        let model = |more: &[&'static str]| [&MODEL, more].concat();
+        Ok(Self {
+            reconcile_seconds: new.seconds("reconcile_seconds", "Time of one reconcile.")?,
+            reconcile_errors: new.counters(
                 "reconcile_errors_total",
                 "Failed reconciles by class of error.",
-                &["class"],
+                "class",
             )?,
-            actions: counters("actions_total", "Actions carried out by kind.", &["kind"])?,
-            events: counters(
-                "events_total",
-                "Events of SmallModels by reason.",
-                &["reason"],
-            )?,
-            leading: IntGauge::new("leading", "1 on the replica that leads.")?,
-            leader_epoch: IntGauge::new("leader_epoch", "Epoch of this replica as leader.")?,
-            routers: gauges(
-                "routers",
-                "Routers that checked in, by SmallModel.",
-                &of_model(&[]),
-            )?,
-            routes: gauges(
+            actions: new.counters("actions_total", "Actions carried out by kind.", "kind")?,
+            events: new.counters("events_total", "Events of SmallModels by reason.", "reason")?,
+            leading: new.gauge("leading", "1 on the replica that leads.")?,
+            leader_epoch: new.gauge("leader_epoch", "Epoch of this replica as leader.")?,
+            routers: new.gauges("routers", "Routers that checked in, by SmallModel.", &MODEL)?,
+            routes: new.gauges(
                 "routes_granted",
                 "Routers that acknowledged a granted route.",
-                &of_model(&[]),
+                &MODEL,
             )?,
-            nodes: gauges(
+            nodes: new.gauges(
                 "nodes",
                 "Nodes of a SmallModel by state.",
-                &of_model(&["state"]),
+                &model(&["state"]),
             )?,
-            evidence: GaugeVec::new(
-                Opts::new(
-                    "evidence_log",
-                    "Natural logarithm of the evidence of an objective; kind harm or pass.",
-                ),
-                &of_model(&["objective", "kind"]),
+            evidence: new.fractions(
+                "evidence_log",
+                "Natural logarithm of the evidence of an objective; kind harm or pass.",
+                &model(&["objective", "kind"]),
             )?,
-            units: gauges(
+            units: new.gauges(
                 "rollout_units",
                 "Counted units of the rollout in progress.",
-                &of_model(&["objective", "arm"]),
+                &model(&["objective", "arm"]),
             )?,
-            cut_seconds: HistogramVec::new(
-                HistogramOpts::new(
-                    "cut_seconds",
-                    "From the decision to cut to the last acknowledgement.",
-                )
-                .buckets(buckets()),
+            cut_seconds: new.seconds_each(
+                "cut_seconds",
+                "From the decision to cut to the last acknowledgement.",
                 &MODEL,
             )?,
             registry,
-        };
-        metrics.register()?;
-        Ok(metrics)
-    }
-
-    fn register(&self) -> Result<(), prometheus::Error> {
-        let Self {
-            registry,
-            reconcile_seconds,
-            reconcile_errors,
-            actions,
-            events,
-            leading,
-            leader_epoch,
-            routers,
-            routes,
-            nodes,
-            evidence,
-            units,
-            cut_seconds,
-        } = self;
-        registry.register(Box::new(reconcile_seconds.clone()))?;
-        registry.register(Box::new(reconcile_errors.clone()))?;
-        registry.register(Box::new(actions.clone()))?;
-        registry.register(Box::new(events.clone()))?;
-        registry.register(Box::new(leading.clone()))?;
-        registry.register(Box::new(leader_epoch.clone()))?;
-        registry.register(Box::new(routers.clone()))?;
-        registry.register(Box::new(routes.clone()))?;
-        registry.register(Box::new(nodes.clone()))?;
-        registry.register(Box::new(evidence.clone()))?;
-        registry.register(Box::new(units.clone()))?;
-        registry.register(Box::new(cut_seconds.clone()))
+        })
     }
 
     /// One reconcile ended.
@@ -237,8 +179,68 @@ impl Metrics {
     }
 }
 
-fn buckets() -> Vec<f64> {
-    vec![0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0]
+/// Bounds of the histograms, seconds.
+const BUCKETS: [f64; 10] = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0];
+
+/// Makes metrics and registers them at once.
+struct Maker<'a>(&'a Registry);
+
+impl Maker<'_> {
+    fn register<M: Collector + Clone + 'static>(
+        &self,
+        metric: Result<M, prometheus::Error>,
+    ) -> Result<M, prometheus::Error> {
+        let metric = metric?;
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn counters(
+        &self,
+        name: &str,
+        help: &str,
+        label: &str,
+    ) -> Result<IntCounterVec, prometheus::Error> {
+        self.register(IntCounterVec::new(Opts::new(name, help), &[label]))
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+        self.register(IntGauge::new(name, help))
+    }
+
+    fn gauges(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<IntGaugeVec, prometheus::Error> {
+        self.register(IntGaugeVec::new(Opts::new(name, help), labels))
+    }
+
+    /// Gauges that are not whole numbers.
+    fn fractions(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<GaugeVec, prometheus::Error> {
+        self.register(GaugeVec::new(Opts::new(name, help), labels))
+    }
+
+    fn seconds(&self, name: &str, help: &str) -> Result<Histogram, prometheus::Error> {
+        let options = HistogramOpts::new(name, help).buckets(BUCKETS.to_vec());
+        self.register(Histogram::with_opts(options))
+    }
+
+    fn seconds_each(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<HistogramVec, prometheus::Error> {
+        let options = HistogramOpts::new(name, help).buckets(BUCKETS.to_vec());
+        self.register(HistogramVec::new(options, labels))
+    }
 }
 
 #[cfg(test)]

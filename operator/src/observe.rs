@@ -19,7 +19,10 @@ use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use smallfleet_core::health;
 use smallfleet_core::render::name;
-use smallfleet_core::world::{Clock, Defaults, EvidenceView, Leader, PodView, Role, Slot, World};
+use smallfleet_core::world::{
+    AppliedView, Clock, DaemonSetView, Defaults, EvidenceView, Leader, NodeView, PodView, Role,
+    Slot, World,
+};
 use smallfleet_crds::SmallModel;
 use tokio::time::Instant;
 
@@ -60,6 +63,14 @@ impl std::fmt::Debug for Client_ {
     }
 }
 
+/// The objects that a SmallModel has once each.
+struct Slots {
+    evidence: Slot<EvidenceView>,
+    daemon_set: Slot<DaemonSetView>,
+    service: Slot<AppliedView>,
+    session_config: Slot<AppliedView>,
+}
+
 impl Observer {
     /// The World now; `None` when the SmallModel is gone.
     ///
@@ -75,59 +86,20 @@ impl Observer {
             return Ok(None);
         };
         let rollout = rollout_id(&model);
-        let evidence = self
-            .slot(
-                &self.caches.config_maps,
-                key,
-                &name::evidence(&key.1),
-                &model,
-                objects::evidence,
-            )
-            .await?;
-        if let Slot::Ours(EvidenceView {
-            store: Some(store), ..
-        }) = &evidence
-        {
-            self.hub.read_store(key, store);
-        }
+        let Slots {
+            evidence,
+            daemon_set,
+            service,
+            session_config,
+        } = self.slots(key, &model).await?;
         let mut world = World {
             revisions: objects::revisions(&Caches::of_model(&self.caches.revisions, key), &model),
-            daemon_set: self
-                .slot(
-                    &self.caches.daemon_sets,
-                    key,
-                    &key.1,
-                    &model,
-                    objects::daemon_set,
-                )
-                .await?,
-            service: self
-                .slot(
-                    &self.caches.services,
-                    key,
-                    &key.1,
-                    &model,
-                    objects::applied::<Service>,
-                )
-                .await?,
-            session_config: self
-                .slot(
-                    &self.caches.config_maps,
-                    key,
-                    &name::session_config(&key.1),
-                    &model,
-                    objects::applied::<ConfigMap>,
-                )
-                .await?,
+            daemon_set,
+            service,
+            session_config,
             evidence,
             pods: Vec::new(),
-            nodes: self
-                .caches
-                .nodes
-                .state()
-                .iter()
-                .map(|node| node_view(node))
-                .collect(),
+            nodes: self.nodes(),
             stranger: self.stranger(key, &model, memory).await?,
             foreign_candidates: self.foreign_candidates(key, memory),
             refused_pods: memory.refused_pods(&rollout),
@@ -153,6 +125,49 @@ impl Observer {
         memory.time(health(&world), &mut world.clock);
         world.leader.resuming = self.resuming(key, &world, memory);
         Ok(Some(world))
+    }
+
+    /// The objects under our names; what the evidence holds already is not counted again by the hub.
+    async fn slots(&self, key: &ModelKey, model: &SmallModel) -> Result<Slots, Error> {
+        let Caches {
+            config_maps,
+            daemon_sets,
+            services,
+            ..
+        } = &self.caches;
+        let (evidence, session) = (name::evidence(&key.1), name::session_config(&key.1));
+        let slots = Slots {
+            evidence: self
+                .slot(config_maps, key, &evidence, model, objects::evidence)
+                .await?,
+            daemon_set: self
+                .slot(daemon_sets, key, &key.1, model, objects::daemon_set)
+                .await?,
+            service: self
+                .slot(services, key, &key.1, model, objects::applied::<Service>)
+                .await?,
+            session_config: self
+                .slot(
+                    config_maps,
+                    key,
+                    &session,
+                    model,
+                    objects::applied::<ConfigMap>,
+                )
+                .await?,
+        };
+        if let Slot::Ours(EvidenceView {
+            store: Some(store), ..
+        }) = &slots.evidence
+        {
+            self.hub.read_store(key, store);
+        }
+        Ok(slots)
+    }
+
+    fn nodes(&self) -> Vec<NodeView> {
+        let nodes = self.caches.nodes.state();
+        nodes.iter().map(|node| node_view(node)).collect()
     }
 
     async fn read_model(&self, key: &ModelKey) -> Result<Option<SmallModel>, Error> {

@@ -35,6 +35,8 @@ pub const FAULTS_ON_ONLY_NODE: u32 = 3;
 pub const FAULTS_MAX: usize = 10;
 /// Refused revisions kept in status.
 pub const REFUSED_MAX: usize = 5;
+/// Refused revisions that are remembered by their ControllerRevisions, whatever the history's limit.
+pub const REFUSALS_REMEMBERED: usize = 100;
 /// Nodes named in one list of status.
 pub const NODES_NAMED_MAX: usize = 10;
 /// Characters of a text in status that came from elsewhere.

@@ -7,7 +7,7 @@ use smallfleet_crds::Update;
 use smallfleet_crds::status::{RevisionRef, RolloutState, RolloutStatus};
 
 use crate::action::Action;
-use crate::constants::{PATIENCE_TICK, ROUTE_LEASE, UNSCHEDULABLE_PATIENCE};
+use crate::constants::{PATIENCE_TICK, REFUSALS_REMEMBERED, ROUTE_LEASE, UNSCHEDULABLE_PATIENCE};
 use crate::desired::Desired;
 use crate::draft::{Cx, Draft};
 use crate::render::{self, ANNOTATION_APPLIED, ANNOTATION_REVERTED};
@@ -260,8 +260,9 @@ const fn holds_trials(state: RolloutState) -> bool {
     }
 }
 
-/// ControllerRevisions beyond the history, the newest kept; never one that anything still names.
-fn superfluous_revisions<'a>(cx: &Cx<'a>) -> Vec<&'a RevisionObject> {
+/// ControllerRevisions beyond the history, the newest kept; never one that anything still names. Refused ones are counted apart:
+/// a refusal that is forgotten would be served again (I5).
+fn superfluous_revisions<'a>(cx: &Cx<'a>) -> impl Iterator<Item = &'a RevisionObject> {
     let limit = cx.spec().rollout.revision_history_limit as usize;
     let mut unused: Vec<_> = cx
         .world
@@ -270,7 +271,11 @@ fn superfluous_revisions<'a>(cx: &Cx<'a>) -> Vec<&'a RevisionObject> {
         .filter(|object| !is_named(cx, &object.hash))
         .collect();
     unused.sort_by_key(|object| std::cmp::Reverse(object.number));
-    unused.into_iter().skip(limit).collect()
+    let (refused, others): (Vec<_>, Vec<_>) = unused
+        .into_iter()
+        .partition(|object| object.verdict == Some(Verdict::Refused));
+    let beyond = others.into_iter().skip(limit);
+    beyond.chain(refused.into_iter().skip(REFUSALS_REMEMBERED))
 }
 
 fn is_named(cx: &Cx<'_>, hash: &str) -> bool {

@@ -318,7 +318,7 @@ fn why_not(reason: &str) -> String {
     let text = match reason {
         reason::NO_NODES => "spec.placement chooses no node",
         reason::EXCLUDED => {
-            "every node was excluded from this rollout: look at status.rollout.excluded, then retry"
+            "every node was excluded from this rollout: look at status.rollout.excluded, mend the nodes, then abort and retry"
         }
         reason::NODE_NOT_READY => "no chosen node is Ready",
         reason::NODE_PRESSURE => "the chosen nodes are short of memory, disk or process ids",

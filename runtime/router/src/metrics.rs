@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use hyper::StatusCode;
+use prometheus::core::Collector;
 use prometheus::{
     Encoder, Gauge, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder,
@@ -66,92 +67,59 @@ impl Metrics {
     /// Fails only when two metrics have one name.
     pub fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
+        let new = Maker(&registry);
         let metrics = Self {
-            requests: counters(
+            requests: new.counters(
                 "requests_total",
                 "Answers begun, by arm and status code",
                 &["arm", "code"],
             )?,
-            seconds: HistogramVec::new(
-                HistogramOpts::new(
-                    "smallfleet_router_request_seconds",
-                    "Time to the last byte of complete answers, by arm",
-                )
-                .buckets(BUCKETS.to_vec()),
+            seconds: new.seconds(
+                "request_seconds",
+                "Time to the last byte of complete answers, by arm",
                 &["arm"],
             )?,
-            broken: counters(
+            broken: new.counters(
                 "broken_answers_total",
                 "Answers that ended before their last byte, by arm",
                 &["arm"],
             )?,
-            fallbacks: counters(
+            fallbacks: new.counters(
                 "fallbacks_total",
                 "Requests that the other arm answered, by the arm that failed and why",
                 &["arm", "reason"],
             )?,
-            refused: counters(
+            refused: new.counters(
                 "refused_total",
                 "Requests refused before an arm was chosen, by reason",
                 &["reason"],
             )?,
-            working: gauges("working", "Requests that an arm works on", &["arm"])?,
-            waiting: gauges("waiting", "Requests that wait for an arm", &["arm"])?,
-            route: gauges(
+            working: new.gauges("working", "Requests that an arm works on", &["arm"])?,
+            waiting: new.gauges("waiting", "Requests that wait for an arm", &["arm"])?,
+            route: new.gauges(
                 "route",
                 "1 for the kind of the route that is held",
                 &["kind"],
             )?,
-            share: Gauge::with_opts(opts(
+            share: new.fraction(
                 "candidate_share",
                 "Share of the candidate at the coin; 0 without a live lease",
-            ))?,
-            lease: Gauge::with_opts(opts("lease_seconds", "Time left of the route's lease"))?,
-            open_units: IntGauge::with_opts(opts("open_units", "Units that wait for maturity"))?,
-            candidate_ready: IntGauge::with_opts(opts(
-                "candidate_ready",
-                "1 while the candidate's engine is ready",
-            ))?,
-            engine_ready: IntGauge::with_opts(opts(
-                "engine_ready",
-                "1 while the own engine is ready",
-            ))?,
-            engine_restarts: IntGauge::with_opts(opts(
-                "engine_restarts",
-                "Engine processes seen, less one",
-            ))?,
-            session: gauges(
+            )?,
+            lease: new.fraction("lease_seconds", "Time left of the route's lease")?,
+            open_units: new.gauge("open_units", "Units that wait for maturity")?,
+            candidate_ready: new
+                .gauge("candidate_ready", "1 while the candidate's engine is ready")?,
+            engine_ready: new.gauge("engine_ready", "1 while the own engine is ready")?,
+            engine_restarts: new.gauge("engine_restarts", "Engine processes seen, less one")?,
+            session: new.gauges(
                 "session",
                 "1 for the state of the session with the operator",
                 &["state"],
             )?,
             registry,
         };
-        metrics.register()?;
         metrics.session(SessionState::Off);
         Ok(metrics)
-    }
-
-    fn register(&self) -> Result<(), prometheus::Error> {
-        let all: [Box<dyn prometheus::core::Collector>; 15] = [
-            Box::new(self.requests.clone()),
-            Box::new(self.seconds.clone()),
-            Box::new(self.broken.clone()),
-            Box::new(self.fallbacks.clone()),
-            Box::new(self.refused.clone()),
-            Box::new(self.working.clone()),
-            Box::new(self.waiting.clone()),
-            Box::new(self.route.clone()),
-            Box::new(self.share.clone()),
-            Box::new(self.lease.clone()),
-            Box::new(self.open_units.clone()),
-            Box::new(self.candidate_ready.clone()),
-            Box::new(self.engine_ready.clone()),
-            Box::new(self.engine_restarts.clone()),
-            Box::new(self.session.clone()),
-        ];
-        all.into_iter()
-            .try_for_each(|metric| self.registry.register(metric))
     }
 
     /// An answer has begun.
@@ -246,14 +214,57 @@ fn integer(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-fn opts(name: &str, help: &str) -> Opts {
-    Opts::new(format!("smallfleet_router_{name}"), help)
+/// Makes metrics and registers them at once.
+struct Maker<'a>(&'a Registry);
+
+impl Maker<'_> {
+    fn register<M: Collector + Clone + 'static>(
+        &self,
+        metric: Result<M, prometheus::Error>,
+    ) -> Result<M, prometheus::Error> {
+        let metric = metric?;
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn counters(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<IntCounterVec, prometheus::Error> {
+        self.register(IntCounterVec::new(Opts::new(full(name), help), labels))
+    }
+
+    fn gauges(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<IntGaugeVec, prometheus::Error> {
+        self.register(IntGaugeVec::new(Opts::new(full(name), help), labels))
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+        self.register(IntGauge::new(full(name), help))
+    }
+
+    /// A gauge that is not a whole number.
+    fn fraction(&self, name: &str, help: &str) -> Result<Gauge, prometheus::Error> {
+        self.register(Gauge::new(full(name), help))
+    }
+
+    fn seconds(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<HistogramVec, prometheus::Error> {
+        let options = HistogramOpts::new(full(name), help).buckets(BUCKETS.to_vec());
+        self.register(HistogramVec::new(options, labels))
+    }
 }
 
-fn counters(name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
-    IntCounterVec::new(opts(name, help), labels)
-}
-
-fn gauges(name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, prometheus::Error> {
-    IntGaugeVec::new(opts(name, help), labels)
+fn full(name: &str) -> String {
+    format!("smallfleet_router_{name}")
 }

@@ -126,9 +126,9 @@ fn exec_logs_and_port_forward(cluster: &Cluster) {
     ]);
     let mut forward = forward.stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
-    BufReader::new(forward.stdout.take().unwrap())
-        .read_line(&mut line)
-        .unwrap();
+    // Open to the end: kubectl says of each connection that it handles it, and a closed pipe would end it.
+    let mut said = BufReader::new(forward.stdout.take().unwrap());
+    said.read_line(&mut line).unwrap();
     let address = line.split_whitespace().nth(2).unwrap();
     let mut stream = TcpStream::connect(address).unwrap();
     stream.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();

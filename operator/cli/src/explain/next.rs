@@ -96,7 +96,7 @@ fn after_pause(facts: &Facts<'_>, reason: Option<PauseReason>) -> Next {
             ),
             "look for what takes requests from one arm",
         ),
-        Some(PauseReason::Environment) | None => ours(facts, "get", " -w", "watch it"),
+        None => ours(facts, "get", " -w", "watch it"),
     }
 }
 

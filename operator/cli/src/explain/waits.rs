@@ -95,9 +95,6 @@ fn pause(facts: &Facts<'_>, paused: &Paused, now: Timestamp) -> String {
         }
         PauseReason::Approval => "the step has its evidence and needs the approval of a person",
         PauseReason::Inconclusive => "the step came to no verdict before its deadline",
-        PauseReason::Environment => {
-            "both arms suffer, so the environment is at fault and not the candidate"
-        }
         PauseReason::SampleRatio => {
             "the arms did not get the shares that the coin gives, so the counts cannot be trusted; no request reaches the candidate"
         }

@@ -58,8 +58,7 @@ pub(super) fn of_evidence(rollout: &RolloutStatus, look: &Look) -> Option<Refuse
         .map(|one| &one.kind);
     let reason = match kind {
         Some(ObjectiveKind::Latency(_)) => reason::LATENCY_REGRESSION,
-        Some(ObjectiveKind::Escalation(_)) => reason::ESCALATION_REGRESSION,
-        Some(ObjectiveKind::Errors(_)) | None => reason::ERROR_REGRESSION,
+        _ => reason::ERROR_REGRESSION,
     };
     let effect = assessment
         .objective(objective)

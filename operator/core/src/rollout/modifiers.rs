@@ -40,7 +40,6 @@ fn next_step(reason: PauseReason) -> &'static str {
         PauseReason::Inconclusive => {
             "no evidence decided the step in time; kubectl smallfleet promote or abort"
         }
-        PauseReason::Environment => "both revisions suffer; look at the nodes of the wave",
         PauseReason::SampleRatio => {
             "the share of requests is not what was asked for, so the counts cannot be trusted; kubectl smallfleet abort"
         }

@@ -278,7 +278,6 @@ fn paused(status: &SmallModelStatus) -> Option<Why> {
         PauseReason::Inconclusive => {
             "no evidence decided the step in time: kubectl smallfleet promote or abort"
         }
-        PauseReason::Environment => "both revisions suffer: look at the nodes of the wave",
         PauseReason::SampleRatio => {
             "the share of requests is not what was asked for, so the counts cannot be trusted: no traffic goes to the candidate; kubectl smallfleet abort, or promote --full if you know better"
         }

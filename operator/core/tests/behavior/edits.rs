@@ -74,6 +74,25 @@ fn back_to_a_refused_revision_makes_no_pods() {
     assert!(lab.pods_of(Role::Candidate).is_empty() && lab.is("Stalled", "True"));
 }
 
+/// Status shows the last five refusals and the history may be short; the labels of the ControllerRevisions know them all.
+#[test]
+fn a_refusal_outlives_newer_refusals_and_a_short_history() {
+    let mut lab = Lab::at_rest(2);
+    lab.edit("/rollout/revisionHistoryLimit", json!(1));
+    for tag in 2..10 {
+        lab.ask_for(&tag.to_string());
+        lab.run_until_state(RolloutState::Preparing);
+        lab.command("abort");
+        lab.run_until_state(RolloutState::RolledBack);
+    }
+    lab.ask_for("1");
+    lab.run(5);
+    lab.ask_for("2");
+    lab.run(30);
+    assert_eq!(lab.state(), Some(RolloutState::RolledBack));
+    assert!(lab.pods_of(Role::Candidate).is_empty() && lab.is("Stalled", "True"));
+}
+
 #[test]
 fn back_to_a_revision_promoted_before_rolls_at_once() {
     let mut lab = Lab::at_rest(2);
