@@ -15,13 +15,14 @@ PEER := $(SMALLFLEET_CACHE)/bench-peer
 # The tables of `make bench`, in this order: the router needs no cluster, and a quiet machine.
 BENCH ?= router classify commit rollbacks evidence equal rest
 
-# Evaluated where they are used: the folder exists only after `make models`.
+# Evaluated where they are used: the folders exist only after `make models`.
 MODELS = $(shell $(PYTHON) tests/models/build.py --where)
 ORT = $(shell $(CLUSTER) onnxruntime)
-WITH_LAB = SMALLFLEET_MODELS=$(MODELS) ORT_DYLIB_PATH=$(ORT)
+GENERATOR = $(shell $(PYTHON) tests/models/generator/build.py --where)
+WITH_LAB = SMALLFLEET_MODELS=$(MODELS) SMALLFLEET_GENERATOR=$(GENERATOR) ORT_DYLIB_PATH=$(ORT)
 
 .DEFAULT_GOAL := help
-.PHONY: help build models cluster-build cluster-up cluster-down cluster-test demo test unit e2e e2e-faults bench bench-document lint deny crds
+.PHONY: help build models cluster-build cluster-up cluster-down cluster-test conformance demo test unit e2e e2e-faults bench bench-document lint deny crds
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,8 +31,9 @@ build: ## Build every binary of the workspace
 	@echo "Building the workspace (about 8 minutes on two cores the first time) ..."
 	cargo build --release --locked --workspace
 
-models: ## Build the demo's models and data sets
+models: ## Build the demo's classifiers and data sets, and its text generator
 	$(PYTHON) tests/models/build.py
+	$(PYTHON) tests/models/generator/build.py
 
 cluster-build: build ## Build the pinned Kubernetes, containerd, helm ... (about 12 minutes, once)
 	$(CLUSTER) build
@@ -61,14 +63,22 @@ lint:
 unit: cluster-build models ## Unit, golden and property tests, and the checks of the models
 	library=$$($(CLUSTER) onnxruntime) && ORT_DYLIB_PATH=$$library cargo test --locked --workspace
 	$(PYTHON) tests/models/test_models.py
+	$(PYTHON) tests/models/generator/test_generator.py
 
 cluster-test: cluster-build ## What the project needs of its cluster, on the real thing (about 2 minutes)
 	@cargo test --release --locked --workspace --features smallfleet-cluster/cluster --test cluster -- --nocapture; \
 	result=$$?; $(CLUSTER) down; exit $$result
 
 e2e: SUITE := stories
-e2e: cluster-build models ## The end-to-end suite on the local cluster (STORY=name runs those whose name holds it)
+e2e: conformance models ## The end-to-end suite on the local cluster (STORY=name runs those whose name holds it)
 	$(RUN_SUITE)
+
+# Before the chart is installed: some cases write the status of SmallModels.
+conformance: cluster-build ## Hold the API server in memory against the real one
+	@$(CLUSTER) up
+	@eval "$$($(CLUSTER) env)"; \
+	cargo test --locked --workspace --features smallfleet-fake/cluster --test conformance -- --nocapture; \
+	result=$$?; $(CLUSTER) down; exit $$result
 
 e2e-faults: SUITE := breaking
 e2e-faults: cluster-build models ## Processes, nodes and daemons killed under load: about 30 minutes, not part of test (STORY=name)

@@ -116,11 +116,15 @@ fn crash(container: &ContainerView) -> Option<Problem> {
 
 fn of_end(container: &ContainerView, end: &Terminated) -> Problem {
     if end.reason == "OOMKilled" {
-        let message = format!(
-            "the {} was killed at its memory limit: raise spec.runtime.resources.requests.memory",
-            container.name
-        );
-        return Problem::new(Blame::Revision, reason::OUT_OF_MEMORY, &message);
+        let message = match container.name.as_str() {
+            container::ROUTER => {
+                "the router was killed at its memory limit, which no field sets: report it as a bug"
+            }
+            _ => {
+                "the engine was killed at its memory limit: raise spec.runtime.resources.requests.memory"
+            }
+        };
+        return Problem::new(Blame::Revision, reason::OUT_OF_MEMORY, message);
     }
     match typed(&end.message) {
         Some((reason, message)) => of_engine(&reason, &message),

@@ -128,11 +128,10 @@ impl Site {
             name: &self.model,
             namespace: &self.fleet.namespace,
             image: reference,
-            dataset: "",
             steps: &[("100%", self.step_seconds)],
             env: &[("RUN", &run)],
-            memory: "384Mi",
             node: self.node.as_deref(),
+            ..Manifest::default()
         };
         manifest.yaml()
     }
@@ -202,6 +201,7 @@ impl Site {
             requests: self.lab.image("requests").to_owned(),
             address: None,
             rate: rate.mean,
+            chat_tokens: None,
         };
         let manifest = self.load_manifest(&app, rate)?;
         self.shell("kubectl apply -f -".to_owned(), manifest.to_string())

@@ -30,6 +30,8 @@ pub struct App {
     pub address: Option<String>,
     /// Requests a second from each node.
     pub rate: f64,
+    /// Tokens of each chat answer; `None`: the model is a classifier.
+    pub chat_tokens: Option<u32>,
 }
 
 impl App {
@@ -39,15 +41,23 @@ impl App {
         let name = self.name();
         let by_name = format!("{}.{}.svc", self.model, self.fleet.namespace);
         let host = self.address.as_ref().unwrap_or(&by_name);
+        let mut environment = vec![
+            json!({"name": "LOAD_REQUESTS", "value": "/requests/requests.jsonl"}),
+            json!({"name": "LOAD_RATE", "value": self.rate.to_string()}),
+            json!({"name": "NODE_NAME", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}),
+        ];
+        let path = match self.chat_tokens {
+            None => "v1/classify",
+            Some(tokens) => {
+                environment.push(json!({"name": "LOAD_CHAT_TOKENS", "value": tokens.to_string()}));
+                "v1/chat/completions"
+            }
+        };
+        environment.push(json!({"name": "LOAD_URL", "value": format!("http://{host}/{path}")}));
         let container = json!({
             "name": "app",
             "image": self.image,
-            "env": [
-                {"name": "LOAD_URL", "value": format!("http://{host}/v1/classify")},
-                {"name": "LOAD_REQUESTS", "value": "/requests/requests.jsonl"},
-                {"name": "LOAD_RATE", "value": self.rate.to_string()},
-                {"name": "NODE_NAME", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
-            ],
+            "env": environment,
             "resources": {"requests": {"cpu": "20m", "memory": "64Mi"}},
             "readinessProbe": {"httpGet": {"path": "/records?from=100000000", "port": STATS_PORT}, "periodSeconds": 1},
             "volumeMounts": [{"name": "requests", "mountPath": "/requests", "readOnly": true}],

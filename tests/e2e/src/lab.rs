@@ -23,6 +23,7 @@ pub struct Lab {
     pub root: PathBuf,
     binaries: PathBuf,
     models: PathBuf,
+    generator: PathBuf,
     images: BTreeMap<String, String>,
 }
 
@@ -53,13 +54,16 @@ impl Lab {
             path: vec![layout.bin(), binaries.clone()],
             show: false,
         };
-        let models = std::env::var_os("SMALLFLEET_MODELS")
-            .context("SMALLFLEET_MODELS is not set: run this through make")?;
+        let folder = |name: &str| {
+            let folder = std::env::var_os(name).map(PathBuf::from);
+            folder.with_context(|| format!("{name} is not set: run this through make"))
+        };
         Ok(Self {
             shell,
             root,
             binaries,
-            models: models.into(),
+            models: folder("SMALLFLEET_MODELS")?,
+            generator: folder("SMALLFLEET_GENERATOR")?,
             images: BTreeMap::new(),
         })
     }
@@ -128,6 +132,7 @@ impl Lab {
         for folder in self.model_folders()? {
             let name = folder
                 .strip_prefix(&self.models)
+                .or_else(|_| folder.strip_prefix(&self.generator))
                 .context("a folder of the models")?
                 .to_string_lossy()
                 .replace('/', "-");
@@ -169,8 +174,9 @@ impl Lab {
 
     fn model_folders(&self) -> Result<Vec<PathBuf>> {
         let mut folders = Vec::new();
-        for parent in [self.models.clone(), self.models.join("broken")] {
-            let entries = std::fs::read_dir(&parent)
+        let broken = self.models.join("broken");
+        for parent in [&self.models, &broken, &self.generator] {
+            let entries = std::fs::read_dir(parent)
                 .with_context(|| format!("read {}: run `make models`", parent.display()))?;
             for entry in entries {
                 let path = entry?.path();

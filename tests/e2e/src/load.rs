@@ -25,7 +25,7 @@ pub struct Record {
     pub node: String,
     /// Label of the answer; empty without a good one.
     pub label: String,
-    /// The label was the expected one.
+    /// The label was the expected one; the stream of a chat was whole.
     pub right: bool,
     /// Why there was no good answer; empty otherwise.
     pub error: String,

@@ -1,6 +1,6 @@
 //! SmallModel manifests of the demo and the suite, as text that a user could have written.
 
-/// What differs between the manifests of one story.
+/// What differs between the manifests of one story. The default is a classifier, on every node, without a gate.
 #[derive(Clone, Debug)]
 pub struct Manifest<'a> {
     pub name: &'a str,
@@ -14,8 +14,26 @@ pub struct Manifest<'a> {
     /// Lines of `env`: `(name, value)`.
     pub env: &'a [(&'a str, &'a str)],
     pub memory: &'a str,
+    /// A text generator, which may take a minute for an answer, instead of a classifier.
+    pub chat: bool,
     /// The only node that serves.
     pub node: Option<&'a str>,
+}
+
+impl Default for Manifest<'_> {
+    fn default() -> Self {
+        Self {
+            name: "intent",
+            namespace: "default",
+            image: "",
+            dataset: "",
+            steps: &[],
+            env: &[],
+            memory: "384Mi",
+            chat: false,
+            node: None,
+        }
+    }
 }
 
 impl Manifest<'_> {
@@ -29,16 +47,20 @@ impl Manifest<'_> {
             memory,
             ..
         } = self;
+        let (task, seconds) = match self.chat {
+            true => ("TextGeneration", 60),
+            false => ("TextClassification", 10),
+        };
         let mut yaml = format!(
             "apiVersion: smallfleet.dev/v1alpha1\n\
              kind: SmallModel\n\
              metadata: {{name: {name}, namespace: {namespace}}}\n\
              spec:\n\
-             \x20 task: TextClassification\n\
+             \x20 task: {task}\n\
              \x20 model:\n\
              \x20   image: {image}\n\
              \x20 runtime:\n\
-             \x20   maxRequestSeconds: 10\n\
+             \x20   maxRequestSeconds: {seconds}\n\
              \x20   resources: {{requests: {{cpu: 100m, memory: {memory}}}}}\n"
         );
         if !self.env.is_empty() {
@@ -81,8 +103,7 @@ mod tests {
             dataset: "registry/gate@sha256:1",
             steps: &[("1", 20), ("100%", 30)],
             env: &[("LANG", "C")],
-            memory: "512Mi",
-            node: None,
+            ..Manifest::default()
         };
         let lines = manifest.yaml();
         assert!(

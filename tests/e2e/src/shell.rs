@@ -1,7 +1,8 @@
 //! Runs commands as a user would and shows them.
 
+use std::io::{Read, Write};
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
@@ -42,6 +43,36 @@ impl Shell {
         Ok(text)
     }
 
+    /// Like [`Shell::run`], and shows the output as it arrives.
+    ///
+    /// # Errors
+    /// As [`Shell::run`].
+    pub fn follow(&self, line: &str) -> Result<String> {
+        println!("  $ {line}");
+        let mut child = self
+            .command(line)?
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("start `{line}`"))?;
+        let mut pipe = child
+            .stdout
+            .take()
+            .context("a piped standard output is there")?;
+        let (mut all, mut part) = (Vec::new(), [0; 256]);
+        print!("    ");
+        while let count @ 1.. = pipe.read(&mut part)? {
+            print!(
+                "{}",
+                String::from_utf8_lossy(&part[..count]).replace('\n', "\n    ")
+            );
+            std::io::stdout().flush()?;
+            all.extend_from_slice(&part[..count]);
+        }
+        println!();
+        ensure!(child.wait()?.success(), "`{line}` failed");
+        Ok(String::from_utf8_lossy(&all).into_owned())
+    }
+
     /// Runs a command line that is expected to fail; its error text.
     ///
     /// # Errors
@@ -56,12 +87,8 @@ impl Shell {
     }
 
     fn output(&self, line: &str, input: &str) -> Result<Output> {
-        use std::io::Write;
-        use std::process::Stdio;
-        let mut child = Command::new("bash")
-            .args(["-c", line])
-            .env("KUBECONFIG", &self.kubeconfig)
-            .env("PATH", self.search_path()?)
+        let mut child = self
+            .command(line)?
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -77,6 +104,15 @@ impl Shell {
         child
             .wait_with_output()
             .with_context(|| format!("wait for `{line}`"))
+    }
+
+    fn command(&self, line: &str) -> Result<Command> {
+        let mut command = Command::new("bash");
+        command
+            .args(["-c", line])
+            .env("KUBECONFIG", &self.kubeconfig)
+            .env("PATH", self.search_path()?);
+        Ok(command)
     }
 
     fn search_path(&self) -> Result<std::ffi::OsString> {

@@ -57,6 +57,20 @@ mod cluster {
             .unwrap();
     }
 
+    /// The chart brings its own definition, and helm adopts none.
+    async fn undefine(client: &Client) {
+        let api: Api<CustomResourceDefinition> = Api::all(client.clone());
+        let name = smallfleet_crds::crd().name_any();
+        let deleted = api.delete(&name, &DeleteParams::default()).await.unwrap();
+        if let Some(definition) = deleted.left() {
+            let uid = definition.uid().unwrap();
+            let gone = kube::runtime::conditions::is_deleted(&uid);
+            kube::runtime::wait::await_condition(api, &name, gone)
+                .await
+                .unwrap();
+        }
+    }
+
     #[tokio::test]
     async fn the_real_server_passes_the_table() {
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -69,7 +83,7 @@ mod cluster {
             .create(&PostParams::default(), &namespace)
             .await
             .unwrap();
-        let bench = Bench::new(client, &namespace.name_any());
+        let bench = Bench::new(client.clone(), &namespace.name_any());
         let mut failed = Vec::new();
         for case in CASES {
             match (case.run)(bench.clone()).await {
@@ -81,6 +95,7 @@ mod cluster {
             .delete(&namespace.name_any(), &DeleteParams::default())
             .await
             .unwrap();
+        undefine(&client).await;
         assert!(failed.is_empty(), "{failed:#?}");
         println!("{} cases passed on the real server", CASES.len());
     }

@@ -1,4 +1,4 @@
-//! `make demo`: the main job from nothing to a refused revision, told as a story with the real objects and commands.
+//! `make demo`: the main job from nothing to a refused revision, and a chat, told as a story with the real objects and commands.
 
 use std::time::Duration;
 
@@ -12,10 +12,13 @@ use smallfleet_e2e::manifest::Manifest;
 use smallfleet_e2e::story::Story;
 
 const MODEL: &str = "intent";
+const CHAT: &str = "chat";
 const NAMESPACE: &str = "shop";
 const NODES: usize = 3;
 /// Requests a second that the application on each node sends.
 const RATE: f64 = 20.0;
+/// Nodes and least seconds of each step.
+const STEPS: &[(&str, u32)] = &[("1", 20), ("100%", 30)];
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -27,7 +30,10 @@ async fn main() -> Result<()> {
     promote(&mut story, &lab, &fleet, &application).await?;
     roll_back(&mut story, &lab, &fleet, &application).await?;
     refuse(&mut story, &lab, &fleet, &application).await?;
-    totals(&mut story, &lab, &application).await
+    totals(&mut story, &lab, &application).await?;
+    chat(&mut story, &lab, &fleet).await?;
+    story.figure("seconds in all", story.seconds());
+    Ok(())
 }
 
 async fn install(story: &mut Story, lab: &mut Lab) -> Result<Fleet> {
@@ -40,31 +46,45 @@ async fn install(story: &mut Story, lab: &mut Lab) -> Result<Fleet> {
     lab.namespace(NAMESPACE).await
 }
 
-/// Applies the manifest of one model image.
-fn apply(lab: &Lab, image: &str) -> Result<()> {
+/// Asks for one of the classifier's images.
+fn ask_for(lab: &Lab, image: &str) -> Result<()> {
     let manifest = Manifest {
         name: MODEL,
         namespace: NAMESPACE,
         image: lab.image(image),
         dataset: lab.image("dataset"),
-        steps: &[("1", 20), ("100%", 30)],
-        env: &[],
+        steps: STEPS,
         memory: "512Mi",
-        node: None,
+        ..Manifest::default()
     };
-    println!("  intent.yaml:");
-    manifest
-        .yaml()
-        .lines()
-        .for_each(|line| println!("    {line}"));
+    apply(lab, &manifest)
+}
+
+fn apply(lab: &Lab, manifest: &Manifest<'_>) -> Result<()> {
+    let yaml = manifest.yaml();
+    println!("  {}.yaml:", manifest.name);
+    yaml.lines().for_each(|line| println!("    {line}"));
     lab.shell
-        .run_with_input("kubectl apply -f -", &manifest.yaml())
+        .run_with_input("kubectl apply -f -", &yaml)
         .map(drop)
+}
+
+/// An application of this model on each node.
+fn application(lab: &Lab, fleet: &Fleet, model: &str, rate: f64) -> App {
+    App {
+        model: model.to_owned(),
+        fleet: fleet.clone(),
+        image: lab.image("load").to_owned(),
+        requests: lab.image("requests").to_owned(),
+        address: None,
+        rate,
+        chat_tokens: None,
+    }
 }
 
 async fn serve(story: &mut Story, lab: &Lab, fleet: &Fleet) -> Result<App> {
     story.chapter("`good` is served on every node");
-    apply(lab, "good")?;
+    ask_for(lab, "good")?;
     fleet
         .wait(MODEL, "ready", Duration::from_secs(180), fleet::ready)
         .await?;
@@ -76,14 +96,7 @@ async fn serve(story: &mut Story, lab: &Lab, fleet: &Fleet) -> Result<App> {
     story.chapter(format!(
         "An application on each node asks its own node, {RATE} requests a second"
     ));
-    let application = App {
-        model: MODEL.to_owned(),
-        fleet: fleet.clone(),
-        image: lab.image("load").to_owned(),
-        requests: lab.image("requests").to_owned(),
-        address: None,
-        rate: RATE,
-    };
+    let application = application(lab, fleet, MODEL, RATE);
     application.start(&lab.shell, NODES).await?;
     let answered = application
         .answered_by_own_node(Duration::from_secs(8))
@@ -100,7 +113,7 @@ async fn serve(story: &mut Story, lab: &Lab, fleet: &Fleet) -> Result<App> {
 async fn promote(story: &mut Story, lab: &Lab, fleet: &Fleet, application: &App) -> Result<()> {
     story.chapter("`better` arrives as a canary: one node, then all, then promoted");
     let before = application.all_records().await?.len();
-    apply(lab, "better")?;
+    ask_for(lab, "better")?;
     let stable = fleet.status(MODEL).await?.stable;
     let status = fleet
         .wait(MODEL, "promoted", Duration::from_secs(400), |status| {
@@ -124,7 +137,7 @@ async fn promote(story: &mut Story, lab: &Lab, fleet: &Fleet, application: &App)
 async fn roll_back(story: &mut Story, lab: &Lab, fleet: &Fleet, application: &App) -> Result<()> {
     story.chapter("`slow` arrives as a canary and is rolled back on latency");
     let before = application.all_records().await?.len();
-    apply(lab, "slow")?;
+    ask_for(lab, "slow")?;
     let refused = wait_refused(fleet).await?;
     ensure!(
         refused.objective == "latency",
@@ -212,7 +225,7 @@ fn seconds_between(from_milliseconds: u64, to_milliseconds: u64) -> f64 {
 async fn refuse(story: &mut Story, lab: &Lab, fleet: &Fleet, application: &App) -> Result<()> {
     story.chapter("`worse` is refused at the accuracy gate, before any traffic");
     let before = application.all_records().await?.len();
-    apply(lab, "worse")?;
+    ask_for(lab, "worse")?;
     let refused = wait_refused(fleet).await?;
     ensure!(
         refused.reason == "GateFailed",
@@ -247,7 +260,40 @@ async fn totals(story: &mut Story, lab: &Lab, application: &App) -> Result<()> {
         .take(5)
         .for_each(|record| story.say(format!("{record:?}")));
     application.stop(&lab.shell)?;
-    story.figure("seconds in all", story.seconds());
     ensure!(failed.is_empty(), "{} requests failed", failed.len());
     Ok(())
+}
+
+async fn chat(story: &mut Story, lab: &Lab, fleet: &Fleet) -> Result<()> {
+    story.chapter(
+        "A text generator on every node: an application asks its own, and the answer streams",
+    );
+    let manifest = Manifest {
+        name: CHAT,
+        namespace: NAMESPACE,
+        image: lab.image("smollm2"),
+        steps: STEPS,
+        memory: "1Gi",
+        chat: true,
+        ..Manifest::default()
+    };
+    apply(lab, &manifest)?;
+    fleet
+        .wait(CHAT, "ready", Duration::from_secs(180), fleet::ready)
+        .await?;
+    let application = App {
+        chat_tokens: Some(8),
+        // One question of each at the start; the next would come after this story.
+        ..application(lab, fleet, CHAT, 0.001)
+    };
+    application.start(&lab.shell, NODES).await?;
+    let ask = format!(
+        "kubectl exec -n {NAMESPACE} daemonset/{CHAT}-app -- smallfleet-load ask 'What is gravity?'"
+    );
+    let said = lab.shell.follow(&ask)?;
+    ensure!(
+        said.starts_with("Gravity is") && said.contains("[DONE]"),
+        "an unexpected answer: {said}"
+    );
+    application.stop(&lab.shell)
 }

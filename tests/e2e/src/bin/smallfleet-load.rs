@@ -1,7 +1,9 @@
-//! An application on a node: asks its SmallModel's Service at a constant or swinging rate and keeps what came back.
+//! An application on a node: asks its SmallModel's Service at a constant or swinging rate and keeps what came back. `ask TEXT` asks
+//! a text generator once and prints its answer as it arrives.
 //!
 //! Open loop: a slow answer does not slow the next request down, as with real users.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,7 +12,7 @@ use anyhow::{Context, Result};
 use axum::extract::{Query, State};
 use axum::{Json, Router, routing::get};
 use bytes::Bytes;
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use http_body_util::{BodyExt, Full};
 use hyper::Request;
 use hyper_util::client::legacy::Client;
@@ -18,6 +20,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde::Deserialize;
 use smallfleet_e2e::app::now_milliseconds;
+use smallfleet_e2e::chat;
 use smallfleet_e2e::load::{Page, Record, STATS_PORT};
 use tokio::sync::Semaphore;
 
@@ -28,9 +31,12 @@ const MAX_RECORDS: usize = 2_000_000;
 
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// URL of the classify endpoint.
+    /// URL of the endpoint: classify, or chat completions.
     #[arg(long, env = "LOAD_URL")]
     url: String,
+    /// Asks for a streamed chat answer of so many tokens instead of a class.
+    #[arg(long, env = "LOAD_CHAT_TOKENS")]
+    chat_tokens: Option<u32>,
     /// Requests a second.
     #[arg(long, env = "LOAD_RATE", default_value_t = 20.0)]
     rate: f64,
@@ -47,6 +53,18 @@ struct Arguments {
     node: String,
     #[arg(long, env = "LOAD_TIMEOUT_SECONDS", default_value_t = 30)]
     timeout_seconds: u64,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Asks a text generator once and prints the answer as it arrives.
+    Ask {
+        text: String,
+        #[arg(long, default_value_t = 60)]
+        max_tokens: u32,
+    },
 }
 
 impl Arguments {
@@ -80,6 +98,9 @@ struct App {
 #[tokio::main(worker_threads = 1)]
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
+    if let Some(Command::Ask { text, max_tokens }) = &arguments.command {
+        return ask_once(&arguments.url, text, *max_tokens).await;
+    }
     let examples = read_examples(&arguments.requests)?;
     let app = App {
         node: arguments.node.clone(),
@@ -97,6 +118,32 @@ async fn main() -> Result<()> {
         _ = tokio::signal::ctrl_c() => Ok(()),
         () = terminated() => Ok(()),
     }
+}
+
+async fn ask_once(url: &str, text: &str, max_tokens: u32) -> Result<()> {
+    let client: Http = Client::builder(TokioExecutor::new()).build_http();
+    let response = client
+        .request(chat::request(url, text, max_tokens)?)
+        .await?;
+    let (status, node) = (response.status(), header(&response, "x-smallfleet-node"));
+    if !status.is_success() {
+        let body = response.into_body().collect().await?.to_bytes();
+        anyhow::bail!("{status}: {}", String::from_utf8_lossy(&body));
+    }
+    let start = Instant::now();
+    let answer = chat::read(response.into_body(), |piece| {
+        print!("{piece}");
+        // Who reads may have gone: the answer is read to its end all the same.
+        let _ = std::io::stdout().flush();
+    })
+    .await?;
+    anyhow::ensure!(answer.flaw().is_empty(), "{}", answer.flaw());
+    println!(
+        "\n[DONE] {} tokens from {node} in {} ms",
+        answer.tokens,
+        start.elapsed().as_millis()
+    );
+    Ok(())
 }
 
 async fn terminated() {
@@ -137,10 +184,11 @@ async fn send_forever(arguments: &Arguments, examples: &[Example], app: &App) ->
             keep(app, numbered(failed(now_milliseconds(), 0, error)))?;
             continue;
         };
-        let request = request(&arguments.url, example)?;
+        let request = request(arguments, example)?;
         let (client, kept, expected) = (client.clone(), app.clone(), example.label.clone());
+        let expected = arguments.chat_tokens.is_none().then_some(expected);
         tokio::spawn(async move {
-            let record = ask(&client, request, &expected, timeout).await;
+            let record = ask(&client, request, expected.as_deref(), timeout).await;
             // The limit is checked again, with its error, by the next request.
             let _ = keep(&kept, numbered(record));
             drop(slot);
@@ -153,9 +201,12 @@ async fn send_forever(arguments: &Arguments, examples: &[Example], app: &App) ->
     Ok(())
 }
 
-fn request(url: &str, example: &Example) -> Result<Request<Full<Bytes>>> {
+fn request(arguments: &Arguments, example: &Example) -> Result<Request<Full<Bytes>>> {
+    if let Some(tokens) = arguments.chat_tokens {
+        return chat::request(&arguments.url, &example.text, tokens);
+    }
     let body = serde_json::json!({"text": example.text}).to_string();
-    Request::post(url)
+    Request::post(&arguments.url)
         .header("content-type", "application/json")
         .body(Full::new(Bytes::from(body)))
         .context("LOAD_URL is no URL")
@@ -164,7 +215,7 @@ fn request(url: &str, example: &Example) -> Result<Request<Full<Bytes>>> {
 async fn ask(
     client: &Http,
     request: Request<Full<Bytes>>,
-    expected: &str,
+    expected: Option<&str>,
     timeout: Duration,
 ) -> Record {
     let (sent, start) = (now_milliseconds(), Instant::now());
@@ -181,34 +232,52 @@ async fn ask(
     }
 }
 
-async fn answer(client: &Http, request: Request<Full<Bytes>>, expected: &str) -> Result<Record> {
+/// `expected` is the label of a classification; without one the answer is a stream of chat.
+async fn answer(
+    client: &Http,
+    request: Request<Full<Bytes>>,
+    expected: Option<&str>,
+) -> Result<Record> {
     let response = client.request(request).await?;
-    let header = |name| {
-        let value = response
-            .headers()
-            .get(name)
-            .and_then(|value| value.to_str().ok());
-        value.unwrap_or_default().to_owned()
-    };
     let record = Record {
         status: response.status().as_u16(),
-        arm: header("x-smallfleet-arm"),
-        revision: header("x-smallfleet-revision"),
-        node: header("x-smallfleet-node"),
+        arm: header(&response, "x-smallfleet-arm"),
+        revision: header(&response, "x-smallfleet-revision"),
+        node: header(&response, "x-smallfleet-node"),
         ..Record::default()
     };
-    let body = response.into_body().collect().await?.to_bytes();
-    if record.status != 200 {
-        let error = String::from_utf8_lossy(&body).chars().take(200).collect();
-        return Ok(Record { error, ..record });
+    let body = response.into_body();
+    match expected {
+        _ if record.status != 200 => {
+            let body = body.collect().await?.to_bytes();
+            let error = String::from_utf8_lossy(&body).chars().take(200).collect();
+            Ok(Record { error, ..record })
+        }
+        Some(expected) => {
+            let answer: Answer = serde_json::from_slice(&body.collect().await?.to_bytes())
+                .context("the answer is no classification")?;
+            Ok(Record {
+                right: answer.label == expected,
+                label: answer.label,
+                ..record
+            })
+        }
+        None => {
+            let error = chat::read(body, |_| ()).await?.flaw();
+            let right = error.is_empty();
+            Ok(Record {
+                right,
+                error,
+                ..record
+            })
+        }
     }
-    let answer: Answer =
-        serde_json::from_slice(&body).context("the answer is no classification")?;
-    Ok(Record {
-        right: answer.label == expected,
-        label: answer.label,
-        ..record
-    })
+}
+
+fn header(response: &hyper::Response<hyper::body::Incoming>, name: &str) -> String {
+    let value = response.headers().get(name);
+    let value = value.and_then(|value| value.to_str().ok());
+    value.unwrap_or_default().to_owned()
 }
 
 fn failed(sent_milliseconds: u64, latency_microseconds: u64, error: String) -> Record {

@@ -60,6 +60,7 @@ impl Trial {
             // A partitioned node reaches no DNS, and that is not what is tried here.
             address: Some(address.trim().to_owned()),
             rate: world.rate,
+            chat_tokens: None,
         };
         application.start(&world.lab.shell, NODES).await?;
         let addresses = application.addresses().await?;

@@ -41,6 +41,8 @@ pub struct World {
     pub rate: f64,
     /// The only node that serves; all of them where it is `None`.
     pub node: Option<&'static str>,
+    /// The model is a text generator, asked for so many tokens.
+    pub chat_tokens: Option<u32>,
 }
 
 impl World {
@@ -54,6 +56,7 @@ impl World {
             steps: &[("1", 5), ("100%", 10)],
             rate: 20.0,
             node: None,
+            chat_tokens: None,
         })
     }
 
@@ -65,7 +68,12 @@ impl World {
             dataset: self.dataset,
             steps: self.steps,
             env,
-            memory: "384Mi",
+            chat: self.chat_tokens.is_some(),
+            memory: if self.chat_tokens.is_some() {
+                "1Gi"
+            } else {
+                "384Mi"
+            },
             node: self.node,
         };
         manifest.yaml()
@@ -118,6 +126,7 @@ impl World {
             requests: self.lab.image("requests").to_owned(),
             address: None,
             rate: self.rate,
+            chat_tokens: self.chat_tokens,
         };
         application.start(&self.lab.shell, NODES).await?;
         Ok(application)

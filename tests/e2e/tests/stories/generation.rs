@@ -1,0 +1,173 @@
+//! Text generation: served, rolled out with evidence on the first token, and a candidate that dies in the middle of its answer.
+
+use anyhow::{Context, Result, ensure};
+use kube::ResourceExt;
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+use smallfleet_crds::names::role;
+use smallfleet_e2e::app;
+use smallfleet_e2e::fleet::{is_ready, node_of};
+use smallfleet_e2e::process;
+
+use crate::common::{World, assert_none_failed};
+
+/// Tokens of the load's answers: what is judged is the first one.
+const TOKENS: u32 = 2;
+const QUESTION: &str = "What is gravity?";
+
+async fn world(namespace: &str) -> Result<World> {
+    let mut world = World::new(namespace).await?;
+    world.chat_tokens = Some(TOKENS);
+    // One engine of each arm, and half a core for each.
+    world.node = Some("node-1");
+    world.rate = 2.0;
+    world.install("smollm2").await?;
+    Ok(world)
+}
+
+/// Address of the stable pod's router.
+fn router(world: &World) -> Result<String> {
+    let ip = world
+        .kubectl("get pods -l smallfleet.dev/front=intent -o jsonpath={.items[0].status.podIP}")?;
+    Ok(format!("http://{ip}:8080"))
+}
+
+/// What curl prints of an answer, with the status as its last line.
+fn ask(world: &World, path: &str, body: &Value) -> Result<String> {
+    let line = format!(
+        "curl -sSN -m 60 -w '\\n%{{http_code}}' -H 'content-type: application/json' --data-binary @- {}{path}",
+        router(world)?
+    );
+    world.lab.shell.run_with_input(&line, &body.to_string())
+}
+
+fn chat(more: &Value) -> Value {
+    let mut body = json!({"messages": [{"role": "user", "content": QUESTION}], "temperature": 0});
+    if let (Some(body), Some(more)) = (body.as_object_mut(), more.as_object()) {
+        body.extend(more.clone());
+    }
+    body
+}
+
+fn answer(world: &World, more: &Value) -> Result<Value> {
+    let text = ask(world, "/v1/chat/completions", &chat(more))?;
+    let (body, status) = text.rsplit_once('\n').context("a status")?;
+    ensure!(status == "200", "{text}");
+    Ok(serde_json::from_str(body)?)
+}
+
+#[tokio::test]
+async fn a_text_generator_answers_whole_and_streamed_and_refuses_what_it_cannot() -> Result<()> {
+    let world = world("e2e-chat").await?;
+    let whole = answer(&world, &json!({"max_tokens": 5}))?;
+    let choice = &whole["choices"][0];
+    let text = choice["message"]["content"].as_str().unwrap_or_default();
+    ensure!(
+        text.starts_with("Gravity is")
+            && choice["finish_reason"] == "length"
+            && whole["usage"]["completion_tokens"] == 5,
+        "{whole}"
+    );
+    let stopped = answer(&world, &json!({"max_tokens": 20, "stop": " is"}))?;
+    let choice = &stopped["choices"][0];
+    ensure!(
+        choice["message"]["content"] == "Gravity" && choice["finish_reason"] == "stop",
+        "{stopped}"
+    );
+    let streamed = ask(
+        &world,
+        "/v1/chat/completions",
+        &chat(&json!({"max_tokens": 5, "stream": true})),
+    )?;
+    ensure!(
+        streamed.matches("data: [DONE]").count() == 1 && streamed.matches("data: {").count() > 2,
+        "{streamed}"
+    );
+    for (path, body, status, says) in [
+        (
+            "/v1/classify",
+            json!({"text": "x"}),
+            "404",
+            "TextGeneration",
+        ),
+        (
+            "/v1/chat/completions",
+            json!({"messages": []}),
+            "400",
+            "messages",
+        ),
+        (
+            "/v1/chat/completions",
+            chat(&json!({"max_tokens": 0})),
+            "400",
+            "max_tokens",
+        ),
+    ] {
+        let refused = ask(&world, path, &body)?;
+        let typed = refused.contains("\"error\"") && refused.contains("\"message\"");
+        ensure!(
+            typed && refused.ends_with(status) && refused.contains(says),
+            "{path} {body}: {refused}"
+        );
+    }
+    world.end()
+}
+
+/// The same weights behind a template of 300 tokens: right, and late with the first token.
+#[tokio::test]
+async fn a_revision_that_is_late_with_its_first_token_is_rolled_back() -> Result<()> {
+    let world = world("e2e-first-token").await?;
+    let application = world.load().await?;
+    world.apply("smollm2-wordy")?;
+    let refused = world.wait_refused().await?;
+    println!(
+        "{} after {} units: {}",
+        refused.reason, refused.exposed_units, refused.effect
+    );
+    ensure!(refused.objective == "latency", "{refused:?}");
+    let of_arms = app::by_arm(&application.all_records().await?);
+    ensure!(of_arms.len() == 2, "not both arms answered: {of_arms:?}");
+    assert_none_failed(&application).await?;
+    world.end()
+}
+
+/// After the first byte nobody else can answer: the stream says so, and never pretends to be whole.
+#[tokio::test]
+async fn a_stream_whose_candidate_dies_ends_with_an_error_event() -> Result<()> {
+    let mut world = world("e2e-stream").await?;
+    world.steps = &[("1", 600)];
+    let _application = world.load().await?;
+    let overridden = world.yaml("smollm2", &[("REVISION", "2")]).replace(
+        "spec:\n",
+        "spec:\n  featureFlag: {overrides: [{name: canary, header: x-canary, values: [\"1\"]}]}\n",
+    );
+    world.apply_yaml(&overridden)?;
+    world.wait_counting().await?;
+    let candidates = world.fleet.pods_of(&world.model, role::CANDIDATE).await?;
+    let candidate = candidates
+        .iter()
+        .find(|pod| is_ready(pod))
+        .context("a candidate")?;
+    println!("the candidate is on {}", node_of(candidate));
+    let uid = candidate.uid().context("a uid")?;
+    // Some 20 ms a token: killed long before the end.
+    let line = format!(
+        "curl -sSN -m 60 -D /dev/stderr -H 'x-canary: 1' -H 'content-type: application/json' --data-binary @- {}/v1/chat/completions",
+        router(&world)?
+    );
+    let body = chat(&json!({"max_tokens": 400, "stream": true})).to_string();
+    let shell = world.lab.shell.clone();
+    let stream = tokio::task::spawn_blocking(move || shell.run_with_input(&line, &body));
+    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+    process::signal(&uid, "smallfleet-runtime engine", Signal::SIGKILL)?;
+    let streamed = stream.await??;
+    ensure!(
+        streamed.contains("data: {") && streamed.contains("event: error"),
+        "no first bytes, or no error event: {streamed}"
+    );
+    ensure!(!streamed.contains("[DONE]"), "a broken stream says [DONE]");
+    // Meanwhile stable answers for it.
+    let whole = answer(&world, &json!({"max_tokens": 3}))?;
+    ensure!(whole["usage"]["completion_tokens"] == 3, "{whole}");
+    world.end()
+}
