@@ -142,6 +142,8 @@ pub struct Timing {
     pub readiness: Duration,
     /// Looks at engine.json.
     pub engine_file: Duration,
+    /// Least age at which a client's connection is closed, with an answer; at most twice this.
+    pub connection_age: Duration,
     /// After SIGTERM, new connections are still taken for this long: Services need the time to leave this pod out.
     pub drain_accept: Duration,
 }
@@ -157,6 +159,7 @@ impl Default for Timing {
             check_in_min: Duration::from_secs(1),
             readiness: timing::READINESS,
             engine_file: Duration::from_millis(200),
+            connection_age: Duration::from_secs(60),
             drain_accept: Duration::from_secs(5),
         }
     }

@@ -117,7 +117,12 @@ impl Router {
             front: front_address,
             admin: admin_address,
             helpers: helpers(&plane, follower, admin_listener, admin, &config),
-            serving: tokio::spawn(listen::serve(listener, front, closing.clone())),
+            serving: tokio::spawn(listen::serve(
+                listener,
+                front,
+                config.timing.connection_age,
+                closing.clone(),
+            )),
             config,
             plane,
             own,

@@ -1,14 +1,19 @@
-//! Accepts connections, and lets them end when the process must.
+//! Accepts connections, and lets them end when they are old or the process must.
+//!
+//! A client that connected while its own node had no Ready pod would stay with another node for as long as it keeps its connection
+//! alive; so no connection is kept for ever.
 
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rand::RngExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Duration, sleep};
+use tokio::time::{Duration, Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
@@ -27,8 +32,14 @@ const BUFFER_MAX: usize = 64 * 1024;
 /// Pause after the kernel refuses a connection, as when files run out.
 const REFUSED: Duration = Duration::from_millis(50);
 
-/// Accepts until `closing`, then closes politely; ends when the last connection has ended.
-pub async fn serve(listener: TcpListener, front: Arc<Front>, closing: CancellationToken) {
+/// Accepts until `closing`, then closes politely; ends when the last connection has ended. A connection ends with the first answer
+/// after a random time from `age` to twice that, and the answer's head says so: no request is lost to it.
+pub async fn serve(
+    listener: TcpListener,
+    front: Arc<Front>,
+    age: Duration,
+    closing: CancellationToken,
+) {
     let connections = TaskTracker::new();
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
@@ -37,7 +48,14 @@ pub async fn serve(listener: TcpListener, front: Arc<Front>, closing: Cancellati
             accepted = accept(&listener, &places) => accepted,
         };
         if let Some((stream, place)) = accepted {
-            connections.spawn(connection(stream, place, front.clone(), closing.clone()));
+            let retire = Instant::now() + age.mul_f64(rand::rng().random_range(1.0..2.0));
+            connections.spawn(connection(
+                stream,
+                place,
+                front.clone(),
+                retire,
+                closing.clone(),
+            ));
         }
     }
     drop(listener);
@@ -64,6 +82,7 @@ async fn connection(
     stream: TcpStream,
     place: OwnedSemaphorePermit,
     front: Arc<Front>,
+    retire: Instant,
     closing: CancellationToken,
 ) {
     if let Err(error) = stream.set_nodelay(true) {
@@ -73,7 +92,14 @@ async fn connection(
     let io = TokioIo::new(StallLimit::new(stream, STALL));
     let service = service_fn(|request| {
         let front = front.clone();
-        async move { Ok::<_, Infallible>(front.answer(request).await) }
+        async move {
+            let mut answer = front.answer(request).await;
+            if Instant::now() >= retire {
+                let headers = answer.headers_mut();
+                headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(answer)
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

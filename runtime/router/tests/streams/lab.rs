@@ -42,6 +42,16 @@ pub struct Lab {
 
 impl Lab {
     pub async fn start(stable: Script, candidate: Script, signal: Signal) -> Self {
+        Self::with_age(stable, candidate, signal, Timing::default().connection_age).await
+    }
+
+    /// Connections to the front live at least `age`.
+    pub async fn with_age(
+        stable: Script,
+        candidate: Script,
+        signal: Signal,
+        age: Duration,
+    ) -> Self {
         let (stable, candidate) = (Engine::start(stable).await, Engine::start(candidate).await);
         let limits = Limits {
             max_concurrent_requests: std::num::NonZeroUsize::new(4).unwrap(),
@@ -71,6 +81,7 @@ impl Lab {
         tokio::spawn(listen::serve(
             listener,
             Arc::new(front),
+            age,
             CancellationToken::new(),
         ));
         let lab = Self {

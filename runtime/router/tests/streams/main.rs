@@ -48,6 +48,16 @@ async fn a_candidate_that_dies_in_its_stream_ends_it_with_an_error_event_and_no_
 }
 
 #[tokio::test]
+async fn an_old_connection_ends_with_an_answer_that_says_so() {
+    let start = |age| Lab::with_age(stable(), stable(), Signal::FirstToken, age);
+    let old = start(Duration::ZERO).await.post(CHAT).await;
+    assert_eq!(old.header("connection"), Some("close"));
+    assert!(old.complete && old.body.ends_with(DONE));
+    let young = start(Duration::from_secs(60)).await.post(CHAT).await;
+    assert_eq!(young.header("connection"), None);
+}
+
+#[tokio::test]
 async fn a_candidate_that_dies_in_an_event_does_not_spoil_the_error() {
     let candidate = Script::stream().send("data: {\"cho").die();
     let lab = Lab::start(stable(), candidate, Signal::FirstToken).await;

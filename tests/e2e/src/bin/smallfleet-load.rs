@@ -26,6 +26,8 @@ use tokio::sync::Semaphore;
 
 /// Requests under way at most; beyond it a request is recorded as failed, never dropped in silence.
 const MAX_IN_FLIGHT: usize = 256;
+/// Connections are made anew after this time: what had no local pod when it began does not stay with another node.
+const CONNECTIONS_LIVE: Duration = Duration::from_secs(5);
 /// Records kept; the program ends with an error rather than forget one.
 const MAX_RECORDS: usize = 2_000_000;
 
@@ -166,7 +168,8 @@ fn read_examples(path: &std::path::Path) -> Result<Vec<Example>> {
 }
 
 async fn send_forever(arguments: &Arguments, examples: &[Example], app: &App) -> Result<()> {
-    let client: Http = Client::builder(TokioExecutor::new()).build_http();
+    let mut client: Http = Client::builder(TokioExecutor::new()).build_http();
+    let mut connected = Instant::now();
     let slots = Arc::new(Semaphore::new(MAX_IN_FLIGHT));
     let start = tokio::time::Instant::now();
     let mut due = Duration::ZERO;
@@ -174,6 +177,10 @@ async fn send_forever(arguments: &Arguments, examples: &[Example], app: &App) ->
     for (number, (index, example)) in (0..).zip(examples.iter().enumerate().cycle()) {
         tokio::time::sleep_until(start + due).await;
         due += arguments.gap(due);
+        if connected.elapsed() > CONNECTIONS_LIVE {
+            client = Client::builder(TokioExecutor::new()).build_http();
+            connected = Instant::now();
+        }
         let numbered = move |record| Record {
             number,
             example: index,

@@ -129,6 +129,10 @@ impl World {
             chat_tokens: self.chat_tokens,
         };
         application.start(&self.lab.shell, NODES).await?;
+        if self.node.is_none() {
+            let moment = Duration::from_secs(1);
+            application.answered_by_own_node(moment).await?;
+        }
         Ok(application)
     }
 
