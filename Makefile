@@ -22,7 +22,7 @@ GENERATOR = $(shell $(PYTHON) tests/models/generator/build.py --where)
 WITH_LAB = SMALLFLEET_MODELS=$(MODELS) SMALLFLEET_GENERATOR=$(GENERATOR) ORT_DYLIB_PATH=$(ORT)
 
 .DEFAULT_GOAL := help
-.PHONY: help build models cluster-build cluster-up cluster-down cluster-test conformance demo test unit e2e e2e-faults bench bench-document lint deny crds
+.PHONY: help build models cluster-build cluster-up cluster-down cluster-test conformance demo test unit fuzz e2e e2e-faults bench bench-document lint deny crds
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +64,10 @@ unit: cluster-build models ## Unit, golden and property tests, and the checks of
 	library=$$($(CLUSTER) onnxruntime) && ORT_DYLIB_PATH=$$library cargo test --locked --workspace
 	$(PYTHON) tests/models/test_models.py
 	$(PYTHON) tests/models/generator/test_generator.py
+
+fuzz: cluster-build ## Bad input, longer than in test: manifests, HTTP bodies, session messages, files of models (about 20 minutes)
+	export FUZZ_CASES=5000 PROPTEST_CASES=20000 ORT_DYLIB_PATH=$$($(CLUSTER) onnxruntime); \
+	cargo test --locked --workspace -- fuzz mutat no_bytes any_spec messages_in_any_order broken_files
 
 cluster-test: cluster-build ## What the project needs of its cluster, on the real thing (about 2 minutes)
 	@cargo test --release --locked --workspace --features smallfleet-cluster/cluster --test cluster -- --nocapture; \

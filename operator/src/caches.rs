@@ -9,6 +9,7 @@ use futures::{Stream, StreamExt};
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet};
 use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, Service};
 use kube::api::Api;
+use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::{WatchStreamExt, reflector as reflect, watcher};
 use kube::{Client, Resource, ResourceExt};
@@ -27,7 +28,7 @@ pub const WAKE_CAPACITY: usize = 4096;
 /// Stores of every kind that a World is built from.
 #[derive(Clone)]
 pub struct Caches {
-    pub models: Store<SmallModel>,
+    pub models: Store<ModelMeta>,
     pub daemon_sets: Store<DaemonSet>,
     pub revisions: Store<ControllerRevision>,
     pub pods: Store<Pod>,
@@ -35,6 +36,10 @@ pub struct Caches {
     pub config_maps: Store<ConfigMap>,
     pub nodes: Store<Node>,
 }
+
+/// Name, uid and labels of a SmallModel: all that a watch of them is for, since a reconcile reads the object itself. One whose spec
+/// this version cannot read (stored under another definition) does not blind the watch for all the others.
+pub type ModelMeta = PartialObjectMeta<SmallModel>;
 
 impl std::fmt::Debug for Caches {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -89,10 +94,10 @@ pub fn model_of<K: Resource>(object: &K) -> Option<ModelKey> {
     Some((object.namespace()?, model.clone()))
 }
 
-fn watch_models(client: &Client, wake: mpsc::Sender<ModelKey>) -> Store<SmallModel> {
-    let key = |model: &SmallModel| Some((model.namespace()?, model.name_any()));
+fn watch_models(client: &Client, wake: mpsc::Sender<ModelKey>) -> Store<ModelMeta> {
+    let key = |model: &ModelMeta| Some((model.namespace()?, model.name_any()));
     let changes = watcher(
-        Api::<SmallModel>::all(client.clone()),
+        Api::<ModelMeta>::all(client.clone()),
         watcher::Config::default(),
     );
     keep(changes, move |model| wake_by(&wake, key(model)))
@@ -129,7 +134,7 @@ fn wake_by(wake: &mpsc::Sender<ModelKey>, key: Option<ModelKey>) {
 /// A node that changed may concern every model.
 fn watch_nodes(
     client: &Client,
-    models: Store<SmallModel>,
+    models: Store<ModelMeta>,
     wake: mpsc::Sender<ModelKey>,
 ) -> Store<Node> {
     let hashes = Mutex::new(HashMap::new());

@@ -1,7 +1,7 @@
 //! One reconcile: observe, publish the routes of what is persisted, plan, apply. Runs only on the leader.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -11,7 +11,6 @@ use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use kube::{Api, Client, ResourceExt};
 use smallfleet_core::{plan, routes};
-use smallfleet_crds::SmallModel;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
@@ -19,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::Progress;
 use crate::apply::Applier;
+use crate::caches::ModelMeta;
 use crate::error::{Class, Error};
 use crate::metrics::Metrics;
 use crate::observe::{Memory, Observer};
@@ -42,7 +42,17 @@ pub struct Context {
     pub metrics: Metrics,
     pub progress: Progress,
     reservations: Reservations,
-    memories: Mutex<HashMap<ModelKey, (Memory, u32)>>,
+    known: Mutex<HashMap<ModelKey, Known>>,
+}
+
+/// What is remembered of a model between two reconciles.
+#[derive(Debug)]
+struct Known {
+    memory: Memory,
+    /// Failed reconciles in a row.
+    failures: u32,
+    /// Not before then, whatever wakes it.
+    rests_until: Option<Instant>,
 }
 
 impl Context {
@@ -61,25 +71,33 @@ impl Context {
             metrics,
             progress,
             reservations: Reservations::default(),
-            memories: Mutex::default(),
+            known: Mutex::default(),
         }
     }
 
-    /// A model is reconciled by one task at a time, so its memory may leave the map meanwhile.
-    fn take(&self, key: &ModelKey) -> (Memory, u32) {
-        let mut memories = self.memories.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = memories.remove(key);
-        known.unwrap_or_else(|| (Memory::new(self.reservations.clone()), 0))
+    fn known(&self) -> MutexGuard<'_, HashMap<ModelKey, Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn put(&self, key: ModelKey, memory: Memory, failures: u32) {
-        let mut memories = self.memories.lock().unwrap_or_else(PoisonError::into_inner);
-        memories.insert(key, (memory, failures));
+    /// A model is reconciled by one task at a time, so what is known of it may leave the map meanwhile.
+    fn take(&self, key: &ModelKey) -> Known {
+        let known = self.known().remove(key);
+        known.unwrap_or_else(|| Known {
+            memory: Memory::new(self.reservations.clone()),
+            failures: 0,
+            rests_until: None,
+        })
+    }
+
+    /// How long a model that has just failed is left alone still.
+    fn rest(&self, key: &ModelKey) -> Option<Duration> {
+        let until = self.known().get(key)?.rests_until?;
+        let rest = until.saturating_duration_since(Instant::now());
+        (!rest.is_zero()).then_some(rest)
     }
 
     fn failures(&self, key: &ModelKey) -> u32 {
-        let memories = self.memories.lock().unwrap_or_else(PoisonError::into_inner);
-        memories.get(key).map_or(0, |(_, failures)| *failures)
+        self.known().get(key).map_or(0, |known| known.failures)
     }
 }
 
@@ -92,7 +110,7 @@ pub async fn run(
 ) {
     let woken = ReceiverStream::new(wakes)
         .map(|(namespace, name)| ObjectRef::new(&name).within(&namespace));
-    Controller::new(Api::<SmallModel>::all(client), watcher::Config::default())
+    Controller::new(Api::<ModelMeta>::all(client), watcher::Config::default())
         .with_config(Config::default().concurrency(CONCURRENCY))
         .reconcile_on(woken)
         .graceful_shutdown_on(async move { shutdown.cancelled().await })
@@ -119,24 +137,24 @@ fn ended<T, Q: std::fmt::Display>(outcome: Result<T, RunError<Error, Q>>, contex
     }
 }
 
-async fn reconcile(model: Arc<SmallModel>, context: Arc<Context>) -> Result<Action, Error> {
+async fn reconcile(model: Arc<ModelMeta>, context: Arc<Context>) -> Result<Action, Error> {
     let key = (model.namespace().unwrap_or_default(), model.name_any());
+    if let Some(rest) = context.rest(&key) {
+        return Ok(Action::requeue(rest));
+    }
     let started = Instant::now();
     let running = context.progress.reconcile_started();
-    let (mut memory, failures) = context.take(&key);
-    let outcome = once(&key, &context, &mut memory).await;
+    let mut known = context.take(&key);
+    let outcome = once(&key, &context, &mut known.memory).await;
     drop(running);
-    context
-        .metrics
-        .reconciled(started.elapsed(), outcome.as_ref().err().map(Error::class));
-    let failures = if outcome.is_ok() {
-        0
+    let error = outcome.as_ref().err().map(Error::class);
+    context.metrics.reconciled(started.elapsed(), error);
+    known.failures = error.map_or(0, |_| known.failures.saturating_add(1));
+    known.rests_until = error.map(|class| Instant::now() + least_rest(class));
+    if let Ok(None) = outcome {
+        context.hub.forget(&key);
     } else {
-        failures.saturating_add(1)
-    };
-    match &outcome {
-        Ok(None) => context.hub.forget(&key),
-        Ok(Some(_)) | Err(_) => context.put(key, memory, failures),
+        context.known().insert(key, known);
     }
     outcome.map(|again| match again.flatten() {
         Some(wait) => Action::requeue(wait),
@@ -170,7 +188,7 @@ async fn once(
 }
 
 #[allow(clippy::needless_pass_by_value)]
-fn after_error(model: Arc<SmallModel>, error: &Error, context: Arc<Context>) -> Action {
+fn after_error(model: Arc<ModelMeta>, error: &Error, context: Arc<Context>) -> Action {
     let key = (model.namespace().unwrap_or_default(), model.name_any());
     if error.class() == Class::Conflict {
         tracing::debug!(namespace = key.0, model = key.1, %error, "somebody was faster");
@@ -178,6 +196,14 @@ fn after_error(model: Arc<SmallModel>, error: &Error, context: Arc<Context>) -> 
     }
     tracing::warn!(namespace = key.0, model = key.1, class = error.class().as_str(), %error, "a reconcile failed");
     Action::requeue(backoff(context.failures(&key)))
+}
+
+/// Watches may wake a model many times a second, and what has just failed would most likely fail again.
+const fn least_rest(class: Class) -> Duration {
+    match class {
+        Class::Conflict => AFTER_CONFLICT,
+        _ => BACKOFF_FIRST,
+    }
 }
 
 /// 0.5 s, 1 s, 2 s, ... at most a minute.

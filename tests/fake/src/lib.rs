@@ -3,5 +3,6 @@
 
 pub mod cases;
 pub mod lab;
+pub mod mutate;
 pub mod server;
 pub mod story;

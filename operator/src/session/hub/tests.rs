@@ -1,3 +1,5 @@
+mod fuzz;
+
 use smallfleet_analysis::LatencySignal;
 use smallfleet_core::action::{Endpoint, Route};
 use smallfleet_core::world::Role;

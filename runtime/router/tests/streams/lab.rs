@@ -138,6 +138,10 @@ impl Lab {
         }
     }
 
+    pub fn address(&self) -> SocketAddr {
+        self.front
+    }
+
     pub async fn post(&self, path: &str) -> Answer {
         client::post(self.front, path).await
     }

@@ -5,6 +5,7 @@
 
 mod client;
 mod engine;
+mod fuzz;
 mod lab;
 
 use std::time::Duration;

@@ -231,7 +231,8 @@ impl Trial {
         audit::only_pathless_failed(&books, &self.outages)?;
         audit::revisions_are_named(&books, &self.known_revisions().await?, &self.first)?;
         audit::labels_are_right(&books)?;
-        self.world.end()
+        let world = &self.world;
+        world.lab.delete_namespace(&world.fleet.namespace)
     }
 
     /// All books, once each request up to now has its record.

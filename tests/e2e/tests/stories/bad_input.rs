@@ -24,7 +24,7 @@ async fn the_api_server_accepts_the_good_and_refuses_the_bad_manifests() -> Resu
         }
     }
     ensure!(seen > 10, "only {seen} manifests were tried");
-    world.end()
+    Ok(())
 }
 
 fn check_manifest(world: &World, kind: &str, yaml: &str) -> Result<()> {
@@ -87,7 +87,7 @@ async fn a_broken_model_is_named_and_the_good_one_goes_on_serving() -> Result<()
     world.apply("good")?;
     world.wait("good again", fleet::ready).await?;
     assert_none_failed(&application).await?;
-    world.end()
+    Ok(())
 }
 
 #[tokio::test]
@@ -102,7 +102,7 @@ async fn labels_that_do_not_match_the_dataset_are_named() -> Result<()> {
         })
         .await?;
     ensure!(fleet::condition(&status, "Available"), "{}", words(&status));
-    world.end()
+    Ok(())
 }
 
 #[tokio::test]
@@ -119,7 +119,7 @@ async fn a_digest_that_does_not_exist_is_named_at_once() -> Result<()> {
         })
         .await?;
     ensure!(status.stable == first.stable, "{}", words(&status));
-    world.end()
+    Ok(())
 }
 
 #[tokio::test]
@@ -148,7 +148,7 @@ async fn a_candidate_for_which_there_is_no_room_waits_and_says_so() -> Result<()
             !words(status).contains("Unschedulable")
         })
         .await?;
-    world.end()
+    Ok(())
 }
 
 #[tokio::test]
@@ -168,7 +168,7 @@ async fn a_name_taken_by_somebody_else_is_left_alone() -> Result<()> {
     world
         .wait("ready once the name is free", fleet::ready)
         .await?;
-    world.end()
+    Ok(())
 }
 
 /// Requests from the application's side: malformed, too long, of the wrong task.
@@ -212,7 +212,7 @@ async fn bad_requests_get_a_clear_answer() -> Result<()> {
         r#"{"text": "The striker scored twice in the cup final."}"#,
     )?;
     ensure!(good.ends_with("200"), "{good}");
-    world.end()
+    Ok(())
 }
 
 #[tokio::test]
@@ -228,7 +228,7 @@ async fn a_registry_that_is_down_is_waited_for() -> Result<()> {
     ensure!(told?.stable == first.stable, "the candidate became stable");
     world.wait_counting().await?;
     assert_none_failed(&application).await?;
-    world.end()
+    Ok(())
 }
 
 async fn told_of_the_registry(world: &World, image: &str) -> Result<SmallModelStatus> {
@@ -266,5 +266,5 @@ async fn too_many_requests_are_told_to_come_back() -> Result<()> {
         busy.iter().all(|answer| answer.retry_after.is_some()),
         "a 429 without Retry-After"
     );
-    world.end()
+    Ok(())
 }

@@ -177,16 +177,16 @@ impl World {
         })
         .await
     }
-
-    /// Ends the story: the namespace goes, with everything in it.
-    pub fn end(self) -> Result<()> {
-        self.lab.delete_namespace(&self.fleet.namespace)
-    }
 }
 
 impl Drop for World {
     fn drop(&mut self) {
-        if let Err(error) = self.lab.delete_namespace(&self.fleet.namespace) {
+        // Not waited for: it goes while the next story installs its model.
+        let line = format!(
+            "kubectl delete namespace {} --ignore-not-found --wait=false",
+            self.fleet.namespace
+        );
+        if let Err(error) = self.lab.shell.run(&line) {
             println!("the namespace of a story is left: {error:#}");
         }
     }

@@ -40,7 +40,7 @@ async fn an_operator_killed_in_a_canary_goes_on_with_the_same_rollout() -> Resul
     );
     assert_counted_once(&application, &promoted.analysis.unwrap_or_default()).await?;
     assert_none_failed(&application).await?;
-    world.end()
+    Ok(())
 }
 
 /// Units of each arm on each node that are not counted: the burn-in.
@@ -95,7 +95,7 @@ async fn without_an_operator_the_candidate_gets_nothing_and_stable_serves() -> R
     recreated?;
     world.wait_promoted().await?;
     assert_none_failed(&application).await?;
-    world.end()
+    Ok(())
 }
 
 /// The candidate's last answer is at most 10 s after now, and stable goes on for `watch`.
@@ -157,7 +157,7 @@ async fn a_candidate_that_hangs_is_rolled_back_without_a_failed_request() -> Res
     }
     world.wait_refused().await?;
     assert_none_failed(&application).await?;
-    world.end()
+    Ok(())
 }
 
 #[tokio::test]
@@ -184,7 +184,7 @@ async fn a_model_deleted_in_a_canary_leaves_nothing() -> Result<()> {
         world.fleet.models().get_opt("intent").await?.is_none(),
         "the SmallModel hangs"
     );
-    world.end()
+    Ok(())
 }
 
 #[tokio::test]
@@ -204,5 +204,5 @@ async fn an_abort_takes_the_candidate_away() -> Result<()> {
         fleet::one_line(&status)
     );
     assert_none_failed(&application).await?;
-    world.end()
+    Ok(())
 }

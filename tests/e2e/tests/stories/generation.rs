@@ -110,7 +110,7 @@ async fn a_text_generator_answers_whole_and_streamed_and_refuses_what_it_cannot(
             "{path} {body}: {refused}"
         );
     }
-    world.end()
+    Ok(())
 }
 
 /// The same weights behind a template of 300 tokens: right, and late with the first token.
@@ -128,7 +128,7 @@ async fn a_revision_that_is_late_with_its_first_token_is_rolled_back() -> Result
     let of_arms = app::by_arm(&application.all_records().await?);
     ensure!(of_arms.len() == 2, "not both arms answered: {of_arms:?}");
     assert_none_failed(&application).await?;
-    world.end()
+    Ok(())
 }
 
 /// After the first byte nobody else can answer: the stream says so, and never pretends to be whole.
@@ -169,5 +169,5 @@ async fn a_stream_whose_candidate_dies_ends_with_an_error_event() -> Result<()> 
     // Meanwhile stable answers for it.
     let whole = answer(&world, &json!({"max_tokens": 3}))?;
     ensure!(whole["usage"]["completion_tokens"] == 3, "{whole}");
-    world.end()
+    Ok(())
 }

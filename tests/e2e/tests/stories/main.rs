@@ -5,5 +5,6 @@
 mod bad_input;
 mod common;
 mod faults;
+mod fuzz;
 mod generation;
 mod main_job;
