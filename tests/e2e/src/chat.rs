@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::Request;
 use hyper::body::Incoming;
+use hyper::{Request, Response};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
 use serde::Deserialize;
 
 /// Request for a streamed answer of at most `max_tokens`, the likeliest words.
@@ -27,21 +29,51 @@ pub fn request(url: &str, text: &str, max_tokens: u32) -> Result<Request<Full<By
         .with_context(|| format!("{url} is no URL"))
 }
 
+/// Sends a request over a connection of its own; its answer once that has begun.
+///
+/// # Errors
+/// When nobody answers.
+pub async fn send(request: Request<Full<Bytes>>) -> Result<Response<Incoming>> {
+    let url = request.uri().to_string();
+    let client = Client::builder(TokioExecutor::new()).build_http();
+    client
+        .request(request)
+        .await
+        .with_context(|| format!("POST {url}"))
+}
+
 /// A streamed answer, once it has ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answer {
     pub text: String,
-    /// From the call of [`read`] to the first piece of text.
+    /// From the sending of the request to the first piece of text.
     pub first_token: Duration,
-    /// Tokens of the answer, as counted by the engine.
-    pub tokens: u64,
+    /// From the sending of the request to the end of the stream.
+    pub whole: Duration,
+    pub usage: Usage,
     /// How many times the stream said `[DONE]`.
     pub done: usize,
     /// The error event, if there was one.
     pub error: Option<String>,
 }
 
+/// Tokens of a question and its answer, as counted by the engine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Usage {
+    pub prompt_tokens: u64,
+    pub completion_tokens: u64,
+}
+
 impl Answer {
+    /// Rate of the tokens after the first one; 0 where there was no other.
+    #[must_use]
+    pub fn tokens_per_second(&self) -> f64 {
+        let seconds = self.whole.saturating_sub(self.first_token).as_secs_f64();
+        let tokens = self.usage.completion_tokens.saturating_sub(1);
+        let tokens = u32::try_from(tokens).map_or(0.0, f64::from);
+        if seconds > 0.0 { tokens / seconds } else { 0.0 }
+    }
+
     /// Why it is not whole; empty for a whole one.
     #[must_use]
     pub fn flaw(&self) -> String {
@@ -52,7 +84,7 @@ impl Answer {
         }
     }
 
-    fn take(&mut self, line: &str, start: Instant, piece: &mut impl FnMut(&str)) -> Result<()> {
+    fn take(&mut self, line: &str, sent: Instant, piece: &mut impl FnMut(&str)) -> Result<()> {
         let Some(data) = line.strip_prefix("data: ") else {
             return Ok(());
         };
@@ -64,16 +96,15 @@ impl Answer {
         if let Some(error) = event.error {
             self.error = Some(error.to_string());
         }
-        self.tokens = event
-            .usage
-            .map_or(self.tokens, |usage| usage.completion_tokens);
-        for text in event
-            .choices
-            .into_iter()
+        self.usage = event.usage.unwrap_or(self.usage);
+        let texts = event.choices.into_iter();
+        // The event that names the speaker has an empty one.
+        for text in texts
             .filter_map(|choice| choice.delta.content)
+            .filter(|text| !text.is_empty())
         {
             if self.text.is_empty() {
-                self.first_token = start.elapsed();
+                self.first_token = sent.elapsed();
             }
             piece(&text);
             self.text += &text;
@@ -101,17 +132,15 @@ struct Delta {
     content: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
-struct Usage {
-    completion_tokens: u64,
-}
-
-/// Reads a stream to its end; `piece` is shown each piece of text as it arrives.
+/// Reads the stream of a request sent at `sent` to its end; `piece` is shown each piece of text as it arrives.
 ///
 /// # Errors
 /// When the connection breaks or an event is no JSON.
-pub async fn read(mut body: Incoming, mut piece: impl FnMut(&str)) -> Result<Answer> {
-    let start = Instant::now();
+pub async fn read(
+    mut body: Incoming,
+    sent: Instant,
+    mut piece: impl FnMut(&str),
+) -> Result<Answer> {
     let mut answer = Answer::default();
     let mut open = Vec::new();
     while let Some(frame) = body.frame().await {
@@ -121,9 +150,10 @@ pub async fn read(mut body: Incoming, mut piece: impl FnMut(&str)) -> Result<Ans
         open.extend_from_slice(&data);
         while let Some(end) = open.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = open.drain(..=end).collect();
-            answer.take(String::from_utf8_lossy(&line).trim_end(), start, &mut piece)?;
+            answer.take(String::from_utf8_lossy(&line).trim_end(), sent, &mut piece)?;
         }
     }
+    answer.whole = sent.elapsed();
     Ok(answer)
 }
 
@@ -142,15 +172,44 @@ mod tests {
     #[test]
     fn a_whole_stream_has_text_usage_and_one_end() {
         let whole = answer(&[
-            r#"data: {"choices":[{"delta":{"role":"assistant"}}]}"#,
+            r#"data: {"choices":[{"delta":{"role":"assistant","content":""}}]}"#,
             r#"data: {"choices":[{"delta":{"content":"Gra"}}]}"#,
             "",
             r#"data: {"choices":[{"delta":{"content":"vity"}}]}"#,
-            r#"data: {"choices":[],"usage":{"completion_tokens":2}}"#,
+            r#"data: {"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":2}}"#,
             "data: [DONE]",
         ]);
-        assert_eq!((whole.text.as_str(), whole.tokens), ("Gravity", 2));
+        let usage = Usage {
+            prompt_tokens: 9,
+            completion_tokens: 2,
+        };
+        assert_eq!((whole.text.as_str(), whole.usage), ("Gravity", usage));
         assert_eq!(whole.flaw(), "");
+    }
+
+    #[test]
+    fn the_first_token_is_not_the_event_that_names_the_speaker() {
+        let sent = Instant::now()
+            .checked_sub(Duration::from_secs(5))
+            .unwrap_or_else(Instant::now);
+        let mut answer = Answer::default();
+        let mut take = |line| answer.take(line, sent, &mut |_| ()).unwrap();
+        take(r#"data: {"choices":[{"delta":{"role":"assistant","content":""}}]}"#);
+        assert_eq!(answer.first_token, Duration::ZERO);
+    }
+
+    #[test]
+    fn the_rate_is_that_of_the_tokens_after_the_first() {
+        let answer = Answer {
+            first_token: Duration::from_millis(500),
+            whole: Duration::from_millis(1500),
+            usage: Usage {
+                prompt_tokens: 9,
+                completion_tokens: 61,
+            },
+            ..Answer::default()
+        };
+        assert!((answer.tokens_per_second() - 60.0).abs() < 1e-9);
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub struct Record {
     pub sent_milliseconds: u64,
     /// Until the last byte, microseconds.
     pub latency_microseconds: u64,
+    /// Until the first text of a chat answer, microseconds; 0 for anything else.
+    pub first_token_microseconds: u64,
     /// 0 where no answer came.
     pub status: u16,
     pub arm: String,
@@ -58,10 +60,17 @@ pub struct Page {
 /// Median of some latencies, microseconds; 0 without any.
 #[must_use]
 pub fn median_microseconds(records: &[Record]) -> u64 {
-    let mut latencies: Vec<u64> = records
-        .iter()
-        .map(|record| record.latency_microseconds)
-        .collect();
-    latencies.sort_unstable();
-    latencies.get(latencies.len() / 2).copied().unwrap_or(0)
+    median(records.iter().map(|record| record.latency_microseconds))
+}
+
+/// Median time to the first token of some chat answers, microseconds; 0 without any.
+#[must_use]
+pub fn median_first_token_microseconds<'a>(records: impl Iterator<Item = &'a Record>) -> u64 {
+    median(records.map(|record| record.first_token_microseconds))
+}
+
+fn median(values: impl Iterator<Item = u64>) -> u64 {
+    let mut values: Vec<u64> = values.collect();
+    values.sort_unstable();
+    values.get(values.len() / 2).copied().unwrap_or(0)
 }

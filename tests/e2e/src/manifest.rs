@@ -115,4 +115,24 @@ mod tests {
             "{lines}"
         );
     }
+
+    #[test]
+    fn of_a_chat_names_its_task_its_time_and_its_node() {
+        let manifest = Manifest {
+            name: "chat",
+            chat: true,
+            memory: "1Gi",
+            node: Some("node-1"),
+            ..Manifest::default()
+        };
+        let lines = manifest.yaml();
+        for line in [
+            "  task: TextGeneration\n",
+            "    maxRequestSeconds: 60\n",
+            "memory: 1Gi",
+            "kubernetes.io/hostname: node-1",
+        ] {
+            assert!(lines.contains(line), "no {line:?} in {lines}");
+        }
+    }
 }

@@ -292,7 +292,7 @@ async fn chat(story: &mut Story, lab: &Lab, fleet: &Fleet) -> Result<()> {
     );
     let said = lab.shell.follow(&ask)?;
     ensure!(
-        said.starts_with("Gravity is") && said.contains("[DONE]"),
+        said.starts_with("Gravity is") && said.contains("\ndata: [DONE]\n"),
         "an unexpected answer: {said}"
     );
     application.stop(&lab.shell)

@@ -123,27 +123,29 @@ async fn main() -> Result<()> {
 }
 
 async fn ask_once(url: &str, text: &str, max_tokens: u32) -> Result<()> {
-    let client: Http = Client::builder(TokioExecutor::new()).build_http();
-    let response = client
-        .request(chat::request(url, text, max_tokens)?)
-        .await?;
+    let request = chat::request(url, text, max_tokens)?;
+    let sent = Instant::now();
+    let response = chat::send(request).await?;
     let (status, node) = (response.status(), header(&response, "x-smallfleet-node"));
     if !status.is_success() {
         let body = response.into_body().collect().await?.to_bytes();
         anyhow::bail!("{status}: {}", String::from_utf8_lossy(&body));
     }
-    let start = Instant::now();
-    let answer = chat::read(response.into_body(), |piece| {
+    let answer = chat::read(response.into_body(), sent, |piece| {
         print!("{piece}");
         // Who reads may have gone: the answer is read to its end all the same.
         let _ = std::io::stdout().flush();
     })
     .await?;
     anyhow::ensure!(answer.flaw().is_empty(), "{}", answer.flaw());
+    // Exactly one, or the answer had a flaw.
+    println!("\ndata: [DONE]");
     println!(
-        "\n[DONE] {} tokens from {node} in {} ms",
-        answer.tokens,
-        start.elapsed().as_millis()
+        "first token after {} ms, then {:.0} tokens a second; {} tokens asked, {} answered by {node}",
+        answer.first_token.as_millis(),
+        answer.tokens_per_second(),
+        answer.usage.prompt_tokens,
+        answer.usage.completion_tokens
     );
     Ok(())
 }
@@ -226,8 +228,8 @@ async fn ask(
     timeout: Duration,
 ) -> Record {
     let (sent, start) = (now_milliseconds(), Instant::now());
-    let answered = tokio::time::timeout(timeout, answer(client, request, expected)).await;
-    let elapsed = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
+    let answered = tokio::time::timeout(timeout, answer(client, request, expected, start)).await;
+    let elapsed = microseconds(start.elapsed());
     match answered {
         Ok(Ok(record)) => Record {
             sent_milliseconds: sent,
@@ -244,6 +246,7 @@ async fn answer(
     client: &Http,
     request: Request<Full<Bytes>>,
     expected: Option<&str>,
+    sent: Instant,
 ) -> Result<Record> {
     let response = client.request(request).await?;
     let record = Record {
@@ -270,15 +273,20 @@ async fn answer(
             })
         }
         None => {
-            let error = chat::read(body, |_| ()).await?.flaw();
-            let right = error.is_empty();
+            let answer = chat::read(body, sent, |_| ()).await?;
+            let error = answer.flaw();
             Ok(Record {
-                right,
+                first_token_microseconds: microseconds(answer.first_token),
+                right: error.is_empty(),
                 error,
                 ..record
             })
         }
     }
+}
+
+fn microseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 fn header(response: &hyper::Response<hyper::body::Incoming>, name: &str) -> String {
