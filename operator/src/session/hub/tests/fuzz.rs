@@ -1,7 +1,7 @@
 //! A router's messages in any order, repeated, from the past and the future: what is counted is the newest that each epoch said, and
 //! nothing follows a cut.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
@@ -28,7 +28,7 @@ enum Said {
         nonce: u64,
     },
     Hello {
-        instance: char,
+        restarted: bool,
     },
     Reopened,
     Published {
@@ -55,7 +55,7 @@ fn said() -> impl Strategy<Value = Said> {
         2 => (0..6_i32, prop_oneof![0..9_u64, Just(u64::MAX)])
             .prop_map(|(kind, sequence)| Said::Ack { kind, sequence }),
         1 => any::<u64>().prop_map(|nonce| Said::KeepAlive { nonce }),
-        1 => prop_oneof![Just('a'), Just('b')].prop_map(|instance| Said::Hello { instance }),
+        1 => any::<bool>().prop_map(|restarted| Said::Hello { restarted }),
         1 => Just(Said::Reopened),
         2 => (kind, 0..9_u64).prop_map(|(kind, sequence)| Said::Published { kind, sequence }),
         1 => Just(Said::Cut),
@@ -86,7 +86,20 @@ fn nonsense(sequence: u64, permille: u32, units: u64) -> v1::Epoch {
 #[derive(Debug, Default)]
 struct Reader {
     newest: BTreeMap<u64, u64>,
+    /// Epochs of processes that are gone: they stay as last reported.
+    ended: BTreeSet<u64>,
+    /// The router's second process is the one that is known.
+    restarted: bool,
     cut: bool,
+}
+
+impl Reader {
+    fn hears(&mut self, restarted: bool) {
+        if self.restarted != restarted {
+            self.ended.extend(self.newest.keys());
+        }
+        self.restarted = restarted;
+    }
 }
 
 struct Bench {
@@ -101,8 +114,10 @@ impl Bench {
         match said {
             Said::Report { id, sequence } => {
                 report(&self.hub, vec![counted(id, sequence)]);
-                let newest = self.reader.newest.entry(id).or_default();
-                *newest = sequence.max(*newest);
+                if !self.reader.ended.contains(&id) {
+                    let newest = self.reader.newest.entry(id).or_default();
+                    *newest = sequence.max(*newest);
+                }
             }
             Said::Nonsense {
                 sequence,
@@ -124,14 +139,16 @@ impl Bench {
                     nonce,
                 }));
             }
-            Said::Hello { instance } => {
-                self.hub
-                    .check_in(&key(), &pod(), hello("uid-1", &instance.to_string()));
+            Said::Hello { restarted } => {
+                let instance = if restarted { "b" } else { "a" };
+                self.hub.check_in(&key(), &pod(), hello("uid-1", instance));
+                self.reader.hears(restarted);
             }
             Said::Reopened => {
                 if let Some(inbox) = self.hub.open(&key(), &pod(), hello("uid-1", "a")) {
                     self.inbox = inbox;
                 }
+                self.reader.hears(false);
             }
             Said::Published { kind, sequence } => self.hub.publish(&key(), routes(kind, sequence)),
             Said::Cut => {
