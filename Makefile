@@ -22,12 +22,19 @@ GENERATOR = $(shell $(PYTHON) tests/models/generator/build.py --where)
 WITH_LAB = SMALLFLEET_MODELS=$(MODELS) SMALLFLEET_GENERATOR=$(GENERATOR) ORT_DYLIB_PATH=$(ORT)
 
 .DEFAULT_GOAL := help
-.PHONY: help build models cluster-build cluster-up cluster-down cluster-test conformance demo test unit fuzz e2e e2e-faults bench bench-document lint deny crds
+.PHONY: help own-target build models cluster-build cluster-up cluster-down cluster-test conformance demo test unit fuzz e2e e2e-faults bench bench-document lint deny crds
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-build: ## Build every binary of the workspace
+# Checkouts share the target folder, and cargo tells their crates apart by the times of files only: those of another checkout go.
+own-target:
+	@mkdir -p $(CARGO_TARGET_DIR)
+	@if [ "$$(cat $(CARGO_TARGET_DIR)/checkout 2>/dev/null)" != "$(CURDIR)" ]; then \
+	  cargo clean --quiet --workspace && cargo clean --quiet --workspace --release && echo "$(CURDIR)" >$(CARGO_TARGET_DIR)/checkout; \
+	fi
+
+build: own-target ## Build every binary of the workspace
 	@echo "Building the workspace (about 8 minutes on two cores the first time) ..."
 	cargo build --release --locked --workspace
 
@@ -56,7 +63,7 @@ demo: cluster-build models ## Show the main job: serve, promote, roll back, refu
 
 test: lint deny unit cluster-test e2e ## Everything: lint, licences, unit, property and fault tests, models, cluster, every story end to end
 
-lint:
+lint: own-target
 	cargo fmt --check
 	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
 
