@@ -149,6 +149,9 @@ async fn reconcile(model: Arc<ModelMeta>, context: Arc<Context>) -> Result<Actio
     drop(running);
     let error = outcome.as_ref().err().map(Error::class);
     context.metrics.reconciled(started.elapsed(), error);
+    if error.is_some() {
+        context.hub.suspend(&key);
+    }
     known.failures = error.map_or(0, |_| known.failures.saturating_add(1));
     known.rests_until = error.map(|class| Instant::now() + least_rest(class));
     if let Ok(None) = outcome {

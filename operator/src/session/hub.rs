@@ -142,6 +142,13 @@ impl Hub {
         model.publish(routes, epoch, Instant::now());
     }
 
+    /// The last look at the model failed: while nobody would see harm, no lease is extended. The next [`Self::publish`] goes on.
+    pub fn suspend(&self, key: &ModelKey) {
+        if let Some(model) = self.lock().models.get_mut(key) {
+            model.routes.granting = false;
+        }
+    }
+
     /// Takes the traffic off a rollout's candidates at once, for good.
     pub fn cut(&self, key: &ModelKey, rollout: &str) {
         let mut state = self.lock();

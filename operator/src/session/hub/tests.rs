@@ -293,6 +293,16 @@ fn a_stream_without_a_grant_is_kept_alive_too() {
     assert_eq!(keep_alive(&hub, &mut inbox).nonce, 42);
 }
 
+/// Else a candidate would go on answering while nobody can tell that it does harm.
+#[test]
+fn a_model_that_cannot_be_looked_at_has_no_lease_extended() {
+    let (hub, mut inbox) = granted();
+    hub.suspend(&key());
+    assert_eq!(keep_alive(&hub, &mut inbox).rollout_id, "");
+    hub.publish(&key(), routes(RouteKind::Grant, 1));
+    assert_eq!(keep_alive(&hub, &mut inbox).rollout_id, ROLLOUT);
+}
+
 #[test]
 fn exposed_time_runs_only_under_an_acknowledged_grant() {
     let (hub, _inbox) = granted();
