@@ -51,7 +51,6 @@ reasons! {
         USER = "User",
         APPROVAL = "Approval",
         INCONCLUSIVE = "Inconclusive",
-        ENVIRONMENT = "Environment",
         SAMPLE_RATIO = "SampleRatio",
         PAUSED = "Paused",
         ROLLOUT_PAUSED = "RolloutPaused",
