@@ -210,16 +210,20 @@ fn show_times(story: &Story, records: &[Record], decision: u64) {
         "detection, seconds",
         format!("{:.1}", seconds_between(first, decision)),
     );
+    let (gap, side) = if last < decision {
+        (seconds_between(last, decision), "before")
+    } else {
+        (seconds_between(decision, last), "after")
+    };
     story.figure(
-        "decision to the last candidate request, seconds",
-        format!("{:.3}", seconds_between(decision, last)),
+        "last candidate request",
+        format!("{gap:.3} s {side} the decision"),
     );
 }
 
-/// Negative where the second time is the earlier one.
 #[allow(clippy::cast_precision_loss)]
 fn seconds_between(from_milliseconds: u64, to_milliseconds: u64) -> f64 {
-    (to_milliseconds as f64 - from_milliseconds as f64) / 1000.0
+    to_milliseconds.saturating_sub(from_milliseconds) as f64 / 1000.0
 }
 
 async fn refuse(story: &mut Story, lab: &Lab, fleet: &Fleet, application: &App) -> Result<()> {

@@ -1,6 +1,6 @@
 //! The main job in short form: served, promoted, rolled back, refused; and A/A.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -165,15 +165,16 @@ async fn equal_revisions_are_promoted_and_equally_fast() -> Result<()> {
     let (mut stable, mut candidate) = (Vec::new(), Vec::new());
     for application in &applications {
         assert_none_failed(application).await?;
-        let (of_stable, of_candidate) = side_by_side(&application.all_records().await?);
-        println!(
-            "{}: p50 {} and {} microseconds",
-            application.model,
-            median_microseconds(&of_stable),
-            median_microseconds(&of_candidate)
-        );
-        stable.extend(of_stable);
-        candidate.extend(of_candidate);
+        for (revision, of_stable, of_candidate) in side_by_side(application.all_records().await?) {
+            println!(
+                "{} {revision}: p50 {} and {} microseconds",
+                application.model,
+                median_microseconds(&of_stable),
+                median_microseconds(&of_candidate)
+            );
+            stable.extend(of_stable);
+            candidate.extend(of_candidate);
+        }
     }
     assert_equally_fast(&stable, &candidate)?;
     Ok(())
@@ -209,19 +210,33 @@ async fn wait_promoted_after(world: &World, before: &str) -> Result<()> {
     Ok(())
 }
 
-/// Records of both arms of one model, of the nodes and seconds in which the candidate answered.
-fn side_by_side(records: &[Record]) -> (Vec<Record>, Vec<Record>) {
+/// Each candidate revision of one model with the records of both arms, of the nodes and seconds in which it answered.
+fn side_by_side(records: Vec<Record>) -> Vec<(String, Vec<Record>, Vec<Record>)> {
     let when = |record: &Record| (record.node.clone(), record.sent_milliseconds / 1000);
-    let candidate: Vec<Record> = of_arm(records, "candidate");
-    let seconds: BTreeSet<_> = candidate.iter().map(when).collect();
-    let mut stable = of_arm(records, "stable");
-    stable.retain(|record| seconds.contains(&when(record)));
-    (stable, candidate)
-}
-
-fn of_arm(records: &[Record], arm: &str) -> Vec<Record> {
-    let of_arm = records.iter().filter(|record| record.arm == arm);
-    of_arm.cloned().collect()
+    let (candidate, stable): (Vec<_>, Vec<_>) = records
+        .into_iter()
+        .partition(|record| record.arm == "candidate");
+    let mut revisions: BTreeMap<String, Vec<Record>> = BTreeMap::new();
+    for record in candidate {
+        revisions
+            .entry(record.revision.clone())
+            .or_default()
+            .push(record);
+    }
+    let beside = |candidate: Vec<Record>| {
+        let seconds: BTreeSet<_> = candidate.iter().map(when).collect();
+        let beside = stable
+            .iter()
+            .filter(|record| seconds.contains(&when(record)));
+        (beside.cloned().collect(), candidate)
+    };
+    revisions
+        .into_iter()
+        .map(|(revision, candidate)| {
+            let (stable, candidate) = beside(candidate);
+            (revision, stable, candidate)
+        })
+        .collect()
 }
 
 /// Medians of both arms within 2 %.
