@@ -82,22 +82,14 @@ async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
     let authority = Authority::load(client.clone(), &config.namespace)
         .await
         .context("the session's CA")?;
-    let sessions = {
-        let (authority, client, hub) = (authority.clone(), client.clone(), hub.clone());
-        let (pods, shutdown) = (Arc::new(caches.clone()), shutdown.clone());
-        async move {
-            session::serve(
-                config.session_listen,
-                &authority,
-                client,
-                hub,
-                pods,
-                shutdown,
-            )
-            .await
-        }
-    };
-    let sessions = tokio::spawn(sessions);
+    let sessions = tokio::spawn(session::serve(
+        config.session_listen,
+        authority.clone(),
+        client.clone(),
+        hub.clone(),
+        Arc::new(caches.clone()),
+        shutdown.clone(),
+    ));
     progress.set_ready();
 
     let leases = Api::namespaced(client.clone(), &config.namespace);

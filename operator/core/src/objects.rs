@@ -3,8 +3,8 @@
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use smallfleet_crds::Update;
 use smallfleet_crds::status::{RevisionRef, RolloutState, RolloutStatus};
+use smallfleet_crds::{Percent, Update};
 
 use crate::action::Action;
 use crate::constants::{PATIENCE_TICK, REFUSALS_REMEMBERED, ROUTE_LEASE, UNSCHEDULABLE_PATIENCE};
@@ -77,7 +77,7 @@ fn rendered(cx: &Cx<'_>, hash: &str, draft: &mut Draft) -> Option<DaemonSet> {
         &cx.owner,
         &object.revision,
         &cx.spec().placement,
-        &update(cx, draft),
+        &update(cx, hash, draft),
         &cx.world.defaults,
     ))
 }
@@ -111,28 +111,65 @@ pub(crate) fn template_is(cx: &Cx<'_>, hash: &str) -> bool {
 }
 
 /// The update strategy: as asked for, or one node without a pod at a time where a node has no room for two.
-fn update(cx: &Cx<'_>, draft: &mut Draft) -> Update {
-    let wanted = cx.spec().rollout.update.clone();
-    if wanted.max_unavailable.is_some() {
-        return wanted;
-    }
-    let rolling = live_daemon_set(cx).is_some_and(|live| {
-        live.observed_generation < live.generation || live.updated < live.desired
+fn update(cx: &Cx<'_>, hash: &str, draft: &mut Draft) -> Update {
+    let rolling = live_daemon_set(cx).filter(|live| {
+        live.revision != hash
+            || live.observed_generation < live.generation
+            || live.updated < live.desired
     });
-    let switched = rolling && live_daemon_set(cx).is_some_and(|live| live.takes_away_first);
-    if switched || no_room_for_surge(cx, draft) {
-        return Update {
-            max_surge: None,
-            max_unavailable: Some(IntOrString::Int(1)),
-        };
+    let wanted = cx.spec().rollout.update.clone();
+    let wanted = match wanted.max_unavailable {
+        Some(_) => wanted,
+        None if rolling.is_some_and(|live| live.takes_away_first)
+            || no_room_for_surge(cx, draft) =>
+        {
+            Update {
+                max_surge: None,
+                max_unavailable: Some(IntOrString::Int(1)),
+            }
+        }
+        None => wanted,
+    };
+    match rolling {
+        Some(live) => beside_silent_nodes(cx, live.desired, wanted),
+        None => wanted,
     }
-    wanted
 }
 
-/// A surge pod finds no room beside the pod that it is to replace.
+/// Kubernetes counts a silent node against the budget of an update, so that a few of them would hold up all others: they come on top.
+fn beside_silent_nodes(cx: &Cx<'_>, desired: u32, update: Update) -> Update {
+    let silent = cx.fleet.serving().filter(|site| !site.node.ready).count();
+    let silent = i32::try_from(silent).unwrap_or(i32::MAX);
+    if silent == 0 {
+        return update;
+    }
+    let more = |budget: IntOrString| {
+        let nodes = match budget {
+            IntOrString::Int(nodes) => nodes,
+            IntOrString::String(share) => {
+                let share: Percent = share.parse().unwrap_or(Percent::whole(1));
+                i32::try_from(share.of_at_least_one(desired)).unwrap_or(i32::MAX)
+            }
+        };
+        IntOrString::Int(nodes.saturating_add(silent))
+    };
+    match update.max_unavailable {
+        Some(unavailable) => Update {
+            max_surge: None,
+            max_unavailable: Some(more(unavailable)),
+        },
+        None => Update {
+            max_surge: Some(more(update.max_surge.unwrap_or_else(render::default_surge))),
+            max_unavailable: None,
+        },
+    }
+}
+
+/// A surge pod finds no room beside the pod that it is to replace. On a silent node none is looked for.
 fn no_room_for_surge(cx: &Cx<'_>, draft: &mut Draft) -> bool {
     let mut no_room = false;
-    for pod in cx.fleet.sites.values().flat_map(|site| {
+    let sites = cx.fleet.sites.values().filter(|site| site.node.ready);
+    for pod in sites.flat_map(|site| {
         let beside = site.stable.iter().filter(|_| site.stable.len() > 1);
         beside.filter(|pod| pod.unschedulable.is_some() && !pod.deleting)
     }) {
@@ -164,6 +201,15 @@ pub(crate) fn label(cx: &Cx<'_>, hash: &str, verdict: Verdict, draft: &mut Draft
             verdict,
         });
     }
+}
+
+/// Whether candidate or evaluation pods are left. One that was deleted on a node that is silent is not waited for: its node ends it
+/// when it is back.
+pub(crate) fn trials_left(cx: &Cx<'_>) -> bool {
+    trials(cx).any(|pod| {
+        let site = cx.fleet.site(&pod.node);
+        !pod.deleting || site.is_none_or(|site| site.node.ready)
+    })
 }
 
 /// Candidate and evaluation pods, ending ones too.

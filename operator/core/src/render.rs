@@ -13,6 +13,7 @@ use smallfleet_crds::{SmallModel, names};
 use crate::revision::short_hash;
 
 pub use pod::{Evaluation, candidate, evaluation};
+pub(crate) use workload::default_surge;
 pub use workload::{SessionConfig, controller_revision, daemon_set, service, session_config};
 
 /// Annotation with the hash of what we applied, so that an object that is as it should be is not written again.

@@ -49,14 +49,14 @@ pub enum ServeError {
 /// When the address cannot be bound or no certificate can be made.
 pub async fn serve(
     listen: SocketAddr,
-    authority: &Authority,
+    authority: Authority,
     client: Client,
     hub: Hub,
     pods: Arc<dyn PodLookup>,
     shutdown: CancellationToken,
 ) -> Result<(), ServeError> {
     let listener = tokio::net::TcpListener::bind(listen).await?;
-    serve_on(listener, authority, client, hub, pods, shutdown).await
+    serve_on(listener, &authority, client, hub, pods, shutdown).await
 }
 
 /// Serves sessions on a bound address until shutdown.

@@ -208,8 +208,7 @@ impl Counters {
                 rollout.burn_in.resolve(unit, Outcome::Good(latency));
             }
             Slot::Counted { epoch, unit } => {
-                let epoch = rollout.epochs.iter_mut().find(|known| known.id() == epoch);
-                if let Some(epoch) = epoch {
+                if let Some(epoch) = rollout.epoch(epoch) {
                     epoch.first_byte(unit, latency);
                 }
             }
@@ -230,8 +229,7 @@ impl Counters {
                 rollout.burn_in.resolve(unit, outcome);
             }
             Slot::Counted { epoch, unit } => {
-                let epoch = rollout.epochs.iter_mut().find(|known| known.id() == epoch);
-                if let Some(epoch) = epoch {
+                if let Some(epoch) = rollout.epoch(epoch) {
                     epoch.resolve(unit, outcome);
                 }
             }
@@ -325,6 +323,10 @@ impl Counters {
 }
 
 impl Rollout {
+    fn epoch(&mut self, id: u64) -> Option<&mut Epoch> {
+        self.epochs.iter_mut().find(|epoch| epoch.id() == id)
+    }
+
     fn current(&mut self) -> Option<&mut Epoch> {
         self.epochs.last_mut().filter(|epoch| !epoch.closing())
     }

@@ -67,28 +67,34 @@ pub(crate) fn kill_everything(cgroups: &Cgroups) -> Result<()> {
     kill_under(&our_groups(cgroups))
 }
 
-/// Kills everything of one node: its daemons, its shims and its containers.
+/// Kills everything of one node: its daemons, its shims and its containers. As on a machine that is off, no group of a container is
+/// left: a kubelet that finds one of a dead container waits 3 s for each.
 pub(crate) fn kill_node(cgroups: &Cgroups, node: NodeId) -> Result<()> {
     let system = tracking_root(cgroups).join(GROUP).join("system");
     let prefix = format!("{node}-");
     let daemons = subfolders(&system)
         .into_iter()
         .filter(|group| file_name(group).starts_with(&prefix));
-    let pods = our_groups(cgroups)
+    let pods: Vec<_> = our_groups(cgroups)
         .into_iter()
-        .map(|group| group.join(node.to_string()));
-    kill_under(&daemons.chain(pods).collect::<Vec<_>>())
+        .map(|group| group.join(node.to_string()))
+        .collect();
+    kill_under(&daemons.chain(pods.iter().cloned()).collect::<Vec<_>>())?;
+    remove_all(|| pods.iter().flat_map(|group| subfolders(group)).collect())
 }
 
 /// Removes the groups. They are empty once everything in them is killed.
 pub(crate) fn remove(cgroups: &Cgroups) -> Result<()> {
+    remove_all(|| left(cgroups))
+}
+
+fn remove_all(left: impl Fn() -> Vec<PathBuf>) -> Result<()> {
     wait_until(
         "the removal of the cluster's control groups",
         KILL_LIMIT,
         || {
-            let groups = our_groups(cgroups);
-            groups.iter().for_each(|group| remove_groups(group));
-            Ok(groups.iter().all(|group| !group.exists()))
+            left().iter().for_each(|group| remove_groups(group));
+            Ok(left().is_empty())
         },
     )
 }

@@ -68,6 +68,11 @@ pub fn daemon_set(
     daemon_set
 }
 
+/// Nodes that run an old and a new pod at a time where spec says nothing.
+pub(crate) fn default_surge() -> IntOrString {
+    IntOrString::String("5%".to_owned())
+}
+
 fn update_strategy(update: &Update) -> DaemonSetUpdateStrategy {
     let rolling = match (&update.max_surge, &update.max_unavailable) {
         (_, Some(unavailable)) => RollingUpdateDaemonSet {
@@ -75,11 +80,7 @@ fn update_strategy(update: &Update) -> DaemonSetUpdateStrategy {
             max_unavailable: Some(unavailable.clone()),
         },
         (surge, None) => RollingUpdateDaemonSet {
-            max_surge: Some(
-                surge
-                    .clone()
-                    .unwrap_or_else(|| IntOrString::String("5%".to_owned())),
-            ),
+            max_surge: Some(surge.clone().unwrap_or_else(default_surge)),
             max_unavailable: Some(IntOrString::Int(0)),
         },
     };

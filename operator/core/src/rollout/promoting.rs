@@ -16,7 +16,7 @@ pub(super) fn step(cx: &Cx<'_>, draft: &mut Draft) {
     }
     let to = draft.rollout().to.clone();
     tell_cut(cx, draft);
-    if objects::trials(cx).next().is_some() {
+    if objects::trials_left(cx) {
         return;
     }
     objects::daemon_set(cx, &to, draft);

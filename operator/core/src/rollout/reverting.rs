@@ -15,10 +15,9 @@ pub(super) fn step(cx: &Cx<'_>, draft: &mut Draft) {
     let rollout = draft.rollout().clone();
     objects::revert_daemon_set(cx, &rollout.from, &rollout.id, draft);
     let of_new = |pod: &&&crate::world::PodView| pod.revision == rollout.to && !pod.deleting;
-    let left = cx
-        .fleet
-        .serving()
-        .any(|site| site.stable.iter().find(of_new).is_some());
+    // A silent node ends its pod when it is back.
+    let mut reached = cx.fleet.serving().filter(|site| site.node.ready);
+    let left = reached.any(|site| site.stable.iter().find(of_new).is_some());
     if left || !objects::template_is(cx, &rollout.from) || !objects::is_reverted(cx, &rollout.id) {
         return;
     }

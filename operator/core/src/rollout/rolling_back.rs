@@ -12,7 +12,7 @@ use crate::objects;
 pub(super) fn step(cx: &Cx<'_>, draft: &mut Draft) {
     tell_cut(cx, draft);
     draft.look_again(PATIENCE_TICK);
-    if objects::trials(cx).next().is_some() {
+    if objects::trials_left(cx) {
         return;
     }
     let rollout = draft.rollout().clone();

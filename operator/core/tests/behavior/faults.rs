@@ -199,6 +199,32 @@ fn a_lost_node_is_replaced_and_dead_nodes_never_block() {
     assert_eq!(lab.status().worst_nodes[0].node, lost);
 }
 
+/// Its candidate's object stays until the node is back, and its stable pod counts against the surge until then.
+#[test]
+fn a_silent_node_holds_up_neither_promotion_nor_rollback() {
+    let mut lab = Lab::at_rest(3);
+    lab.ask_for("2");
+    lab.run_until_state(RolloutState::Analyzing);
+    let lost = lab.rollout().wave[0].clone();
+    lab.node(&lost).ready = false;
+    lab.run_until(400, |lab| lab.stable() == lab.hash("2"));
+    let left = lab.pods_of(Role::Candidate);
+    assert!(left.iter().all(|pod| pod.node == lost && pod.deleting));
+    lab.behave("3", Behavior::Slow);
+    lab.ask_for("3");
+    lab.run_until_state(RolloutState::Analyzing);
+    let second = lab.rollout().wave[0].clone();
+    lab.node(&second).ready = false;
+    lab.run_until_state(RolloutState::RolledBack);
+    lab.node(&lost).ready = true;
+    lab.node(&second).ready = true;
+    lab.run(10);
+    assert!(lab.pods_of(Role::Candidate).is_empty());
+    let two = lab.hash("2");
+    let stable = lab.pods_of(Role::Stable);
+    assert!(stable.len() == 3 && stable.iter().all(|pod| pod.revision == two));
+}
+
 /// The lab asserts that a candidate is created for what status names only.
 #[test]
 fn a_node_that_is_lost_before_its_candidate_exists_gets_none() {

@@ -108,7 +108,13 @@ impl Artifact {
     /// Reads and checks the folder of a model for `asked`.
     pub fn open(dir: &Path, asked: Task) -> Result<Self, ArtifactError> {
         let folder = Folder::open(dir)?;
-        match Manifest::parse(&folder.manifest()?, asked)? {
+        let manifest = Manifest::parse(&folder.manifest()?, asked)?;
+        let (name, schema_version, license) = match &manifest {
+            Manifest::Classifier(model) => (&model.name, model.schema_version, &model.license),
+            Manifest::Generator(model) => (&model.name, model.schema_version, &model.license),
+        };
+        tracing::info!(name, task = %asked, schema_version, license, "a model folder");
+        match manifest {
             Manifest::Classifier(manifest) => classifier(&folder, manifest),
             Manifest::Generator(manifest) => generator(&folder, manifest),
         }
@@ -122,13 +128,6 @@ pub fn task_of(dir: &Path) -> Result<Task, Failure> {
 }
 
 fn classifier(folder: &Folder, manifest: ClassifierManifest) -> Result<Artifact, ArtifactError> {
-    tracing::info!(
-        name = manifest.name,
-        task = %manifest.task,
-        schema_version = manifest.schema_version,
-        license = manifest.license,
-        "a model folder"
-    );
     let probes = folder.read(PROBES_FILE, MAX_JSON_SIZE_BYTES)?;
     Ok(Artifact::Classifier(Checked {
         probes: probes::parse(&probes, |probe: &ClassifierProbe| {
@@ -141,13 +140,6 @@ fn classifier(folder: &Folder, manifest: ClassifierManifest) -> Result<Artifact,
 }
 
 fn generator(folder: &Folder, manifest: GeneratorManifest) -> Result<Artifact, ArtifactError> {
-    tracing::info!(
-        name = manifest.name,
-        task = %manifest.task,
-        schema_version = manifest.schema_version,
-        license = manifest.license,
-        "a model folder"
-    );
     let probes = folder.read(PROBES_FILE, MAX_JSON_SIZE_BYTES)?;
     let template = folder.read(&manifest.chat_template, MAX_TEMPLATE_SIZE_BYTES)?;
     let chat_template = String::from_utf8(template).map_err(|error| ArtifactError::Template {

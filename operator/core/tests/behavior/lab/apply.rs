@@ -3,6 +3,7 @@
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use smallfleet_core::action::Action;
 use smallfleet_core::render::{ANNOTATION_APPLIED, ANNOTATION_REVERTED};
 use smallfleet_core::revision::{Revision, RevisionObject};
@@ -178,7 +179,8 @@ impl Lab {
             .unwrap()
             .rolling_update
             .unwrap();
-        let unavailable = rolling.max_unavailable.unwrap();
+        let unavailable = rolling.max_unavailable.clone().unwrap();
+        self.surge = self.surge_of(rolling.max_surge.as_ref());
         let generation = self
             .daemon_set
             .as_ref()
@@ -197,6 +199,16 @@ impl Lab {
             takes_away_first: serde_json::to_value(unavailable).unwrap() != serde_json::json!(0),
             ..self.daemon_set.clone().unwrap_or_default()
         });
+    }
+
+    fn surge_of(&self, surge: Option<&IntOrString>) -> usize {
+        match surge.unwrap() {
+            IntOrString::Int(nodes) => usize::try_from(*nodes).unwrap(),
+            IntOrString::String(share) => {
+                let share: usize = share.trim_end_matches('%').parse().unwrap();
+                (share * self.nodes.len()).div_ceil(100)
+            }
+        }
     }
 
     fn check_template(&self, revision: &str) {

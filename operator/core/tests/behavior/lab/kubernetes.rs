@@ -9,7 +9,7 @@ use super::{Behavior, Lab, SECOND};
 
 impl Lab {
     pub(super) fn kubernetes(&mut self) {
-        self.pods.retain(|pod| !pod.deleting);
+        self.kubelets_end_pods();
         self.daemon_set_controller();
         let now = self.now;
         for index in 0..self.pods.len() {
@@ -34,7 +34,20 @@ impl Lab {
         self.forget_routers();
     }
 
-    /// Surge of one: a new pod beside the old one, which goes when the new one is ready.
+    /// A pod that was deleted is gone once its kubelet has ended it, which that of a silent node does not.
+    fn kubelets_end_pods(&mut self) {
+        let silent = self.silent_nodes();
+        self.pods
+            .retain(|pod| !pod.deleting || silent.contains(&pod.node));
+    }
+
+    fn silent_nodes(&self) -> Vec<String> {
+        let silent = self.nodes.iter().filter(|node| !node.ready);
+        silent.map(|node| node.name.clone()).collect()
+    }
+
+    /// A new pod beside the old one, which goes when the new one is ready, on as many nodes at a time as the surge allows. An old pod
+    /// that is not ready is replaced at once, and counts until the new one is.
     fn daemon_set_controller(&mut self) {
         let Some(live) = self.daemon_set.clone() else {
             self.pods.retain(|pod| pod.role != Role::Stable);
@@ -42,13 +55,15 @@ impl Lab {
         };
         let chosen: Vec<String> = self.nodes.iter().map(|node| node.name.clone()).collect();
         self.pods.retain(|pod| chosen.contains(&pod.node));
-        let dead: Vec<String> = self
-            .nodes
-            .iter()
-            .filter(|node| !node.ready)
-            .map(|node| node.name.clone())
-            .collect();
-        let mut surging = false;
+        let silent = self.silent_nodes();
+        let half_done = |node: &&String| {
+            let stable = |pod: &&PodView| pod.role == Role::Stable && pod.node == **node;
+            let of_node: Vec<_> = self.pods.iter().filter(stable).collect();
+            let is_new = |pod: &PodView| pod.revision == live.revision;
+            let waits = of_node.iter().any(|pod| is_new(pod) && !pod.ready);
+            waits && of_node.iter().any(|pod| !is_new(pod))
+        };
+        let mut surging = chosen.iter().filter(half_done).count();
         for node in &chosen {
             let stable = |pod: &&PodView| pod.role == Role::Stable && pod.node == *node;
             let new = self
@@ -62,15 +77,10 @@ impl Lab {
                 .find(|pod| stable(pod) && pod.revision != live.revision)
                 .cloned();
             match (new, old) {
-                // A pod on a dead node serves nobody: the controller replaces it without waiting.
-                (Some(_), Some(old)) if dead.contains(node) => {
-                    self.pods.retain(|pod| pod.uid != old.uid)
-                }
                 (Some(new), Some(old)) if new.ready => self.pods.retain(|pod| pod.uid != old.uid),
-                (Some(_), Some(_)) => surging = true,
-                (Some(_), None) => {}
-                (None, old) if old.is_none() || !surging || dead.contains(node) => {
-                    surging |= old.is_some() && !dead.contains(node);
+                (Some(_), _) => {}
+                (None, old) if old.is_none() || surging < self.surge || silent.contains(node) => {
+                    surging += usize::from(old.is_some());
                     let uid = self.unique("stable");
                     self.pods.push(self.new_pod(
                         format!("intent-{uid}"),

@@ -65,6 +65,8 @@ pub struct Lab {
     pub version: u64,
     pub revisions: Vec<RevisionObject>,
     pub daemon_set: Option<DaemonSetView>,
+    /// Nodes that may run an old and a new stable pod at a time.
+    surge: usize,
     pub service: Option<AppliedView>,
     pub session_config: Option<AppliedView>,
     pub evidence: Option<(EvidenceStore, u64)>,
@@ -133,6 +135,7 @@ impl Lab {
             version: 1,
             revisions: Vec::new(),
             daemon_set: None,
+            surge: 1,
             service: None,
             session_config: None,
             evidence: None,
