@@ -109,11 +109,11 @@ impl Artifact {
     pub fn open(dir: &Path, asked: Task) -> Result<Self, ArtifactError> {
         let folder = Folder::open(dir)?;
         let manifest = Manifest::parse(&folder.manifest()?, asked)?;
-        let (name, schema_version, license) = match &manifest {
-            Manifest::Classifier(model) => (&model.name, model.schema_version, &model.license),
-            Manifest::Generator(model) => (&model.name, model.schema_version, &model.license),
+        let (name, task, schema_version, license) = match &manifest {
+            Manifest::Classifier(it) => (&it.name, it.task, it.schema_version, &it.license),
+            Manifest::Generator(it) => (&it.name, it.task, it.schema_version, &it.license),
         };
-        tracing::info!(name, task = %asked, schema_version, license, "a model folder");
+        tracing::info!(name, %task, schema_version, license, "a model folder");
         match manifest {
             Manifest::Classifier(manifest) => classifier(&folder, manifest),
             Manifest::Generator(manifest) => generator(&folder, manifest),
