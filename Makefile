@@ -115,7 +115,7 @@ bench-document: build ## Write docs/benchmarks.md from the last results
 $(PEER)/complete: tests/bench/peer/requirements.txt
 	$(MAKE) --no-print-directory models
 	$(PYTHON) -m venv --clear $(PEER)
-	$(PEER)/bin/pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: --require-hashes -r tests/tools/requirements.txt
+	$(PEER)/bin/pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: --require-hashes -r $<
 	@touch $@
 
 deny: $(DENY) ## Licences, bans and sources of the dependencies
