@@ -100,7 +100,7 @@ define RUN_SUITE
 result=$$?; $(CLUSTER) down; exit $$result
 endef
 
-bench: cluster-build models $(PEER)/complete ## Measure everything and write docs/benchmarks.md, about two hours (BENCH=name: one table; ARGS=...: its arguments)
+bench: cluster-build models $(PEER)/complete ## Measure everything and write docs/benchmarks.md, over an hour (BENCH=name: one table; ARGS=...: its arguments)
 	@result=0; for table in $(BENCH); do \
 	  echo "== $$table"; \
 	  if [ $$table != router ]; then $(CLUSTER) up || exit 1; fi; \

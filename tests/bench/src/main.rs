@@ -31,13 +31,13 @@ enum Command {
     Router(router::Arguments),
     /// Classification beside Python onnxruntime and uvicorn (Service or loopback; about 7 minutes)
     Classify(classify::Arguments),
-    /// From the decision to the last candidate request (cluster; about 15 minutes)
+    /// From the decision to the last candidate request (cluster; about 8 minutes)
     Rollbacks(rollbacks::Arguments),
-    /// Requests to find `slow` and to promote an equal revision (cluster; about 8 minutes)
+    /// Requests to find `slow` and to promote an equal revision (cluster; about 5 minutes)
     Evidence(verdicts::EvidenceArguments),
     /// A/A with load swings (cluster; about an hour for 100 runs)
     Equal(verdicts::EqualArguments),
-    /// From a commit to serving on every node (cluster; about 3 minutes)
+    /// From a commit to serving on every node (cluster; about 2 minutes)
     Commit(commit::Arguments),
     /// The operator at rest, and memory of the pods (cluster; about 12 minutes)
     Rest(rest::Arguments),
