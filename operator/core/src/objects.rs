@@ -3,8 +3,8 @@
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use smallfleet_crds::Update;
 use smallfleet_crds::status::{RevisionRef, RolloutState, RolloutStatus};
-use smallfleet_crds::{Percent, Update};
 
 use crate::action::Action;
 use crate::constants::{PATIENCE_TICK, REFUSALS_REMEMBERED, ROUTE_LEASE, UNSCHEDULABLE_PATIENCE};
@@ -12,6 +12,7 @@ use crate::desired::Desired;
 use crate::draft::{Cx, Draft};
 use crate::render::{self, ANNOTATION_APPLIED, ANNOTATION_REVERTED};
 use crate::revision::{RevisionObject, Verdict};
+use crate::wave;
 use crate::world::{AppliedView, DaemonSetView, PodView, Role, RouteKind, RouterView, Slot};
 
 /// Service and session ConfigMap: live, whatever a rollout does.
@@ -112,15 +113,13 @@ pub(crate) fn template_is(cx: &Cx<'_>, hash: &str) -> bool {
 
 /// The update strategy: as asked for, or one node without a pod at a time where a node has no room for two.
 fn update(cx: &Cx<'_>, hash: &str, draft: &mut Draft) -> Update {
-    let rolling = live_daemon_set(cx).filter(|live| {
-        live.revision != hash
-            || live.observed_generation < live.generation
-            || live.updated < live.desired
-    });
+    let live = live_daemon_set(cx);
+    let under_way = live
+        .filter(|live| live.observed_generation < live.generation || live.updated < live.desired);
     let wanted = cx.spec().rollout.update.clone();
     let wanted = match wanted.max_unavailable {
         Some(_) => wanted,
-        None if rolling.is_some_and(|live| live.takes_away_first)
+        None if under_way.is_some_and(|live| live.takes_away_first)
             || no_room_for_surge(cx, draft) =>
         {
             Update {
@@ -130,7 +129,7 @@ fn update(cx: &Cx<'_>, hash: &str, draft: &mut Draft) -> Update {
         }
         None => wanted,
     };
-    match rolling {
+    match live.filter(|live| under_way.is_some() || live.revision != hash) {
         Some(live) => beside_silent_nodes(cx, live.desired, wanted),
         None => wanted,
     }
@@ -147,8 +146,7 @@ fn beside_silent_nodes(cx: &Cx<'_>, desired: u32, update: Update) -> Update {
         let nodes = match budget {
             IntOrString::Int(nodes) => nodes,
             IntOrString::String(share) => {
-                let share: Percent = share.parse().unwrap_or(Percent::whole(1));
-                i32::try_from(share.of_at_least_one(desired)).unwrap_or(i32::MAX)
+                i32::try_from(wave::nodes_of(&share, desired)).unwrap_or(i32::MAX)
             }
         };
         IntOrString::Int(nodes.saturating_add(silent))

@@ -27,11 +27,16 @@ pub(crate) fn size(cx: &Cx<'_>, nodes: &IntOrString) -> usize {
     match nodes {
         IntOrString::Int(count) => usize::try_from(*count).unwrap_or(1).clamp(1, ready.max(1)),
         IntOrString::String(share) => {
-            let share: Percent = share.parse().unwrap_or(Percent::whole(1));
             let ready = u32::try_from(ready).unwrap_or(u32::MAX);
-            share.of_at_least_one(ready) as usize
+            nodes_of(share, ready) as usize
         }
     }
+}
+
+/// How many of so many nodes a validated share means, at least one.
+pub(crate) fn nodes_of(share: &str, nodes: u32) -> u32 {
+    let share: Percent = share.parse().unwrap_or(Percent::whole(1));
+    share.of_at_least_one(nodes)
 }
 
 /// Order in which nodes are taken: random for every rollout, the same for every leader.
