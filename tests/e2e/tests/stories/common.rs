@@ -13,6 +13,8 @@ use smallfleet_e2e::manifest::Manifest;
 pub const NODES: usize = 3;
 /// A whole short rollout, with room for a busy machine.
 pub const ROLLOUT: Duration = Duration::from_secs(300);
+/// Requests a second from each node where a story waits for the evidence of a promotion.
+pub const PROMOTING_RATE: f64 = 40.0;
 
 /// The cluster with images pushed and the chart installed, once for the whole suite.
 pub fn lab() -> Result<&'static Lab> {

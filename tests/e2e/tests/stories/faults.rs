@@ -14,7 +14,7 @@ use smallfleet_e2e::fleet::{self, is_ready};
 use smallfleet_e2e::lab::SYSTEM;
 use smallfleet_e2e::process;
 
-use crate::common::{World, assert_none_failed};
+use crate::common::{PROMOTING_RATE, World, assert_none_failed};
 
 const OPERATOR: &str =
     "kubectl -n smallfleet-system scale deployment smallfleet-operator --replicas";
@@ -81,7 +81,8 @@ async fn kill_operator(world: &World) -> Result<()> {
 
 #[tokio::test]
 async fn without_an_operator_the_candidate_gets_nothing_and_stable_serves() -> Result<()> {
-    let world = World::new("e2e-no-operator").await?;
+    let mut world = World::new("e2e-no-operator").await?;
+    world.rate = PROMOTING_RATE;
     world.install("good").await?;
     let application = world.load().await?;
     world.apply("better")?;

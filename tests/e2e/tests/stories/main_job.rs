@@ -10,7 +10,7 @@ use smallfleet_e2e::app::{App, by_arm};
 use smallfleet_e2e::fleet;
 use smallfleet_e2e::load::{Record, median_microseconds};
 
-use crate::common::{ROLLOUT, World, assert_none_failed, lab};
+use crate::common::{PROMOTING_RATE, ROLLOUT, World, assert_none_failed, lab};
 
 #[tokio::test]
 async fn a_model_is_served_by_each_node_itself() -> Result<()> {
@@ -35,7 +35,8 @@ async fn a_model_is_served_by_each_node_itself() -> Result<()> {
 
 #[tokio::test]
 async fn a_better_revision_is_promoted_without_a_failed_request() -> Result<()> {
-    let world = World::new("e2e-promote").await?;
+    let mut world = World::new("e2e-promote").await?;
+    world.rate = PROMOTING_RATE;
     let first = world.install("good").await?;
     let application = world.load().await?;
     world.apply("better")?;
@@ -130,7 +131,11 @@ async fn a_less_accurate_revision_is_refused_before_any_traffic() -> Result<()> 
 /// Least units of both arms together in the A/A story.
 const EQUAL_UNITS: usize = 20_000;
 
-/// Three models at once, twice: the same model under another environment value is never rolled back, and both arms are equally fast.
+/// Three models at once, three times: the same model under another environment value is never rolled back, and both arms are
+/// equally fast.
+///
+/// Two processes of one model differ by 2 % and more, so it takes many pairs of them. The candidate's answers come over one more
+/// network hop, a pod's own engine being reached through its loopback: that is 1 % here, and no pairs make up for it.
 #[tokio::test]
 async fn equal_revisions_are_promoted_and_equally_fast() -> Result<()> {
     let mut worlds = Vec::new();
@@ -144,7 +149,7 @@ async fn equal_revisions_are_promoted_and_equally_fast() -> Result<()> {
         world.model = name.to_owned();
         // A node holds one candidate at a time, so each model has a node to itself, asked by all three.
         world.node = Some(node);
-        world.steps = &[("100%", 90)];
+        world.steps = &[("100%", 40)];
         world.rate = 14.0;
         worlds.push(world);
     }
@@ -153,7 +158,7 @@ async fn equal_revisions_are_promoted_and_equally_fast() -> Result<()> {
         world.install("good").await?;
         applications.push(world.load().await?);
     }
-    for run in ["1", "2"] {
+    for run in ["1", "2", "3"] {
         roll_out_again(&worlds, run).await?;
     }
     assert_equally_fast(&applications).await
@@ -234,7 +239,6 @@ fn side_by_side(records: Vec<Record>) -> Vec<(String, Vec<Record>, Vec<Record>)>
 async fn assert_equally_fast(applications: &[App]) -> Result<()> {
     let (mut stable, mut candidate) = (Vec::new(), Vec::new());
     for application in applications {
-        assert_none_failed(application).await?;
         for (revision, of_stable, of_candidate) in side_by_side(application.all_records().await?) {
             println!(
                 "{} {revision}: p50 {} and {} microseconds",
@@ -252,6 +256,9 @@ async fn assert_equally_fast(applications: &[App]) -> Result<()> {
     );
     let units = stable.len() + candidate.len();
     println!("A/A: {units} units, p50 {one} and {other} microseconds");
+    for application in applications {
+        assert_none_failed(application).await?;
+    }
     ensure!(
         units >= EQUAL_UNITS,
         "{units} units are too few for a comparison; {EQUAL_UNITS} are needed"
