@@ -194,6 +194,12 @@ impl Drop for World {
     }
 }
 
+/// The rollout that ended last; empty before the first.
+pub fn last_rollout_id(status: &SmallModelStatus) -> String {
+    let last = status.last_rollout.as_ref();
+    last.map(|rollout| rollout.id.clone()).unwrap_or_default()
+}
+
 /// No request of a load failed.
 pub async fn assert_none_failed(application: &App) -> Result<()> {
     let records = application.all_records().await?;
