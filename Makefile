@@ -13,7 +13,7 @@ DENY := $(SMALLFLEET_CACHE)/cargo-deny-0.20.2/bin/cargo-deny
 # Python of the server that classification is compared with.
 PEER := $(SMALLFLEET_CACHE)/bench-peer
 # The tables of `make bench`, in this order: the router needs no cluster, and a quiet machine.
-BENCH ?= router classify commit rollbacks evidence equal rest
+BENCH ?= router classify commit rollbacks evidence equal rest simulated
 
 # Evaluated where they are used: the folders exist only after `make models`.
 MODELS = $(shell $(PYTHON) tests/models/build.py --where)
@@ -22,7 +22,7 @@ GENERATOR = $(shell $(PYTHON) tests/models/generator/build.py --where)
 WITH_LAB = SMALLFLEET_MODELS=$(MODELS) SMALLFLEET_GENERATOR=$(GENERATOR) ORT_DYLIB_PATH=$(ORT)
 
 .DEFAULT_GOAL := help
-.PHONY: help own-target build models cluster-build cluster-up cluster-down cluster-test conformance demo test unit fuzz e2e e2e-faults bench bench-document lint deny crds
+.PHONY: help own-target build models cluster-build cluster-up cluster-down cluster-test conformance demo test unit fuzz e2e e2e-faults bench simulated bench-document lint deny crds
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,7 +61,7 @@ demo: cluster-build models ## Show the main job: serve, promote, roll back, refu
 	  echo "and take it down with  make cluster-down"; \
 	else $(CLUSTER) down; fi; exit $$result
 
-test: lint deny unit cluster-test e2e ## Everything: lint, licences, unit, property and fault tests, models, cluster, every story end to end
+test: lint deny unit cluster-test e2e ## Lint, licences, unit, property and fault tests, models, cluster, stories end to end
 
 lint: own-target
 	cargo fmt --check
@@ -72,8 +72,9 @@ unit: cluster-build models ## Unit, golden and property tests, and the checks of
 	$(PYTHON) tests/models/test_models.py
 	$(PYTHON) tests/models/generator/test_generator.py
 
-fuzz: cluster-build ## The unit tests with far more cases: manifests, HTTP bodies, session messages, files of models (about 10 minutes)
+fuzz: cluster-build ## Far more cases: manifests, HTTP bodies, session messages, files of models (about 15 minutes)
 	export FUZZ_CASES=2000 PROPTEST_CASES=2000 ORT_DYLIB_PATH=$$($(CLUSTER) onnxruntime); cargo test --locked --workspace
+	$(MAKE) --no-print-directory e2e FUZZ_CASES=500 STORY=any_manifest
 
 cluster-test: cluster-build ## What the project needs of its cluster, on the real thing (about 2 minutes)
 	@cargo test --release --locked --workspace --features smallfleet-cluster/cluster --test cluster -- --nocapture; \
@@ -100,14 +101,18 @@ define RUN_SUITE
 result=$$?; $(CLUSTER) down; exit $$result
 endef
 
-bench: cluster-build models $(PEER)/complete ## Measure everything and write docs/benchmarks.md, over an hour (BENCH=name: one table; ARGS=...: its arguments)
+bench: cluster-build models $(PEER)/complete ## Measure everything and write docs/benchmarks.md, about two hours (BENCH=name: one table; ARGS=...: its arguments)
 	@result=0; for table in $(BENCH); do \
 	  echo "== $$table"; \
+	  if [ $$table = simulated ]; then $(MAKE) --no-print-directory simulated || result=1; continue; fi; \
 	  if [ $$table != router ]; then $(CLUSTER) up || exit 1; fi; \
 	  $(WITH_LAB) SMALLFLEET_PEER_PYTHON=$(PEER)/bin/python $(BIN)/smallfleet-bench $$table $(ARGS) || result=1; \
 	done; \
 	if [ -z "$(KEEP)" ]; then $(CLUSTER) down; fi; \
 	$(BIN)/smallfleet-bench document && exit $$result
+
+simulated: own-target ## Simulate thousands of rollouts and write docs/operating-characteristic.md
+	cargo run --release --locked -p smallfleet-analysis --example operating_characteristic >docs/operating-characteristic.md
 
 bench-document: build ## Write docs/benchmarks.md from the last results
 	$(BIN)/smallfleet-bench document

@@ -46,7 +46,7 @@ reasons! {
         ROLLOUT_ENDED = "RolloutEnded",
         COMMAND_REFUSED = "CommandRefused",
     }
-    // ---- pauses; the first five are the values of `status.rollout.paused.reason`
+    // ---- pauses; the first four are the values of `status.rollout.paused.reason`
     {
         USER = "User",
         APPROVAL = "Approval",

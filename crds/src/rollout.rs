@@ -95,7 +95,8 @@ pub struct Step {
     /// Name of the step, unique in the list: it appears in status, events and commands.
     #[schemars(schema_with = "rules::name")]
     pub name: String,
-    /// Nodes of the wave: a count, or a share of the Ready nodes such as `25%` (at least one).
+    /// Nodes of the wave: a count, or a share of the Ready nodes such as `25%` (at least one). A wave never
+    /// shrinks: a step that comes to fewer nodes than the one before keeps them.
     #[schemars(schema_with = "rules::nodes")]
     pub nodes: IntOrString,
     /// Share of a wave node's requests that the candidate answers.

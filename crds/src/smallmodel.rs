@@ -78,7 +78,7 @@ pub enum Task {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Model {
-    /// OCI image whose root holds `model.json` and the files it names, by digest: `registry/name@sha256:...`.
+    /// OCI image whose root holds `model.json`, the files it names and `probes.json`, by digest: `registry/name@sha256:...`.
     #[schemars(schema_with = "rules::image_digest")]
     pub image: String,
 }

@@ -290,7 +290,7 @@ pub struct Refused {
     pub objective: String,
     /// In words, with figures.
     pub effect: String,
-    /// Units that the candidate answered.
+    /// Units of the candidate that were counted as evidence; without those of its burn-in.
     pub exposed_units: u64,
     /// When that was decided, before the routes were cut.
     #[serde(skip_serializing_if = "Option::is_none")]

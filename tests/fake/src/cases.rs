@@ -4,6 +4,7 @@ mod apply;
 mod deletes;
 mod reads;
 mod subresource;
+mod throttling;
 mod updates;
 
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -21,6 +22,8 @@ use smallfleet_crds::SmallModel;
 #[derive(Clone)]
 pub struct Bench {
     client: Client,
+    /// A client whose requests the server sheds, as soon as there are many of them.
+    throttled: Client,
     namespace: String,
     serial: std::sync::Arc<AtomicU32>,
 }
@@ -54,7 +57,7 @@ macro_rules! case {
 }
 
 /// All cases.
-pub const CASES: [Case; 24] = [
+pub const CASES: [Case; 25] = [
     case!(updates::a_name_is_taken_once),
     case!(updates::a_replace_from_an_old_version_conflicts),
     case!(updates::a_replace_of_another_uid_conflicts),
@@ -79,6 +82,7 @@ pub const CASES: [Case; 24] = [
     case!(reads::a_list_selects_by_label),
     case!(reads::a_watch_tells_changes_in_order),
     case!(reads::a_watch_from_too_long_ago_is_gone_and_a_quiet_one_has_bookmarks),
+    case!(throttling::what_is_too_much_is_told_to_come_back),
 ];
 
 /// Longest wait for what the server does in the background.
@@ -86,9 +90,10 @@ const BACKGROUND: Duration = Duration::from_secs(60);
 
 impl Bench {
     #[must_use]
-    pub fn new(client: Client, namespace: &str) -> Self {
+    pub fn new(client: Client, throttled: Client, namespace: &str) -> Self {
         Self {
             client,
+            throttled,
             namespace: namespace.to_owned(),
             serial: std::sync::Arc::default(),
         }

@@ -23,7 +23,8 @@ async fn the_fake_server_passes_the_table() {
             store.compact();
         });
         let connection = Connection::new("case", Fault::None);
-        let bench = Bench::new(server.client(&connection), "shop");
+        let shedding = Connection::new("shed", Fault::RefuseRead { read: 1, code: 429 });
+        let bench = Bench::new(server.client(&connection), server.client(&shedding), "shop");
         if let Err(error) = (case.run)(bench).await {
             panic!("{}: {error:#}", case.name);
         }
@@ -35,10 +36,13 @@ async fn the_fake_server_passes_the_table() {
 mod cluster {
     //! On a cluster without a running operator: some cases write the status of SmallModels.
 
+    use axum::http::{HeaderName, HeaderValue};
     use k8s_openapi::api::core::v1::Namespace;
+    use k8s_openapi::api::flowcontrol::v1::{FlowSchema, PriorityLevelConfiguration};
     use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
     use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
-    use kube::{Api, Client, ResourceExt};
+    use kube::{Api, Client, Config, ResourceExt};
+    use serde_json::json;
 
     use super::{Bench, CASES};
 
@@ -71,6 +75,53 @@ mod cluster {
         }
     }
 
+    /// Whose requests the server sheds.
+    const SHED: &str = "smallfleet-shed";
+
+    /// One place at the server for the user [`SHED`], and no waiting; a client that speaks as this user.
+    async fn shed(client: &Client) -> Client {
+        let level = json!({
+            "metadata": {"name": SHED},
+            "spec": {"type": "Limited", "limited": {
+                "nominalConcurrencyShares": 0,
+                "borrowingLimitPercent": 0,
+                "limitResponse": {"type": "Reject"},
+            }},
+        });
+        let schema = json!({
+            "metadata": {"name": SHED},
+            "spec": {
+                "priorityLevelConfiguration": {"name": SHED},
+                "matchingPrecedence": 2,
+                "rules": [{
+                    "subjects": [{"kind": "User", "user": {"name": SHED}}],
+                    "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"], "namespaces": ["*"]}],
+                }],
+            },
+        });
+        let params = PostParams::default();
+        let levels: Api<PriorityLevelConfiguration> = Api::all(client.clone());
+        let level = serde_json::from_value(level).unwrap();
+        levels.create(&params, &level).await.unwrap();
+        let schemas: Api<FlowSchema> = Api::all(client.clone());
+        let schema = serde_json::from_value(schema).unwrap();
+        schemas.create(&params, &schema).await.unwrap();
+        let mut config = Config::infer().await.unwrap();
+        let speaks_as = HeaderName::from_static("impersonate-user");
+        config
+            .headers
+            .push((speaks_as, HeaderValue::from_static(SHED)));
+        Client::try_from(config).unwrap()
+    }
+
+    async fn shed_no_more(client: &Client) {
+        let params = DeleteParams::default();
+        let schemas: Api<FlowSchema> = Api::all(client.clone());
+        schemas.delete(SHED, &params).await.unwrap();
+        let levels: Api<PriorityLevelConfiguration> = Api::all(client.clone());
+        levels.delete(SHED, &params).await.unwrap();
+    }
+
     #[tokio::test]
     async fn the_real_server_passes_the_table() {
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -83,7 +134,7 @@ mod cluster {
             .create(&PostParams::default(), &namespace)
             .await
             .unwrap();
-        let bench = Bench::new(client.clone(), &namespace.name_any());
+        let bench = Bench::new(client.clone(), shed(&client).await, &namespace.name_any());
         let mut failed = Vec::new();
         for case in CASES {
             match (case.run)(bench.clone()).await {
@@ -95,6 +146,7 @@ mod cluster {
             .delete(&namespace.name_any(), &DeleteParams::default())
             .await
             .unwrap();
+        shed_no_more(&client).await;
         undefine(&client).await;
         assert!(failed.is_empty(), "{failed:#?}");
         println!("{} cases passed on the real server", CASES.len());

@@ -1,5 +1,7 @@
 //! Whole rollouts in which one thing goes wrong: at every write, and at every read.
 
+use std::io::Write as _;
+
 use smallfleet_fake::lab::Resting;
 use smallfleet_fake::server::Fault;
 use smallfleet_fake::story::{self, Story, Told};
@@ -64,10 +66,15 @@ fn all(story: &Story) {
     });
     let reads = reads.count();
     let (written, read) = (sound.writes.len(), sound.reads.len());
-    println!(
+    // Past the capture of the test's output: the figures are to be seen in `make test`.
+    let told = writeln!(
+        std::io::stdout().lock(),
         "{}: {written} writes: {crashes} crashes after one, {refused} refused, {lost} answers lost, {stalls} with two leaders; {read} reads: {reads} refused, {stale} stale beside a second leader; ends {} with {:?}",
-        story.name, sound.ending.phase, sound.ending.refused,
+        story.name,
+        sound.ending.phase,
+        sound.ending.refused,
     );
+    told.expect("standard output");
     assert_eq!([crashes, refused, lost, stalls], [written; 4]);
     assert_eq!([reads, stale], [read; 2]);
 }

@@ -55,7 +55,7 @@ fn of_rollout(facts: &Facts<'_>, rollout: &RolloutStatus, now: Timestamp) -> Vec
     if let Some(refusal) = &rollout.refusal {
         let units = words::counted(refusal.exposed_units, "request");
         reasons.push(format!(
-            "{}: {} ({units} had been answered by it).",
+            "{}: {} ({units} that it answered had been counted).",
             refusal.reason,
             refusal.effect.trim_end_matches('.')
         ));

@@ -148,3 +148,19 @@ fn names_fit_with_the_longest_model_name() {
         assert!(name.len() <= 63, "{name}");
     }
 }
+
+#[test]
+fn each_locality_is_a_distribution_and_a_policy_of_the_service() {
+    for (locality, distribution, policy) in [
+        ("PreferSameNode", Some("PreferSameNode"), "Cluster"),
+        ("PreferSameZone", Some("PreferSameZone"), "Cluster"),
+        ("SameNodeOnly", None, "Local"),
+        ("Any", None, "Cluster"),
+    ] {
+        let settings = serde_json::from_value(json!({"locality": locality, "port": 81})).unwrap();
+        let spec = service(&owner(), &settings).spec.unwrap();
+        assert_eq!(spec.traffic_distribution.as_deref(), distribution);
+        assert_eq!(spec.internal_traffic_policy.as_deref(), Some(policy));
+        assert_eq!(spec.ports.unwrap()[0].port, 81);
+    }
+}

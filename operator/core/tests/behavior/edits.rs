@@ -74,6 +74,70 @@ fn back_to_a_refused_revision_makes_no_pods() {
     assert!(lab.pods_of(Role::Candidate).is_empty() && lab.is("Stalled", "True"));
 }
 
+/// Revision 2 was refused, 1 is stable, and 3 is on its way.
+fn third_after_a_refused_second(state: RolloutState) -> Lab {
+    let mut lab = Lab::at_rest(2);
+    lab.behave("2", Behavior::Slow);
+    lab.ask_for("2");
+    lab.run_until_state(RolloutState::RolledBack);
+    lab.behave("2", Behavior::Good);
+    lab.ask_for("3");
+    lab.run_until_state(state);
+    lab.run(1);
+    assert_eq!(lab.rollout().to, lab.hash("3"));
+    lab
+}
+
+#[test]
+fn to_a_refused_revision_in_a_rollout_cuts_and_makes_no_pods() {
+    for state in UNDECIDED {
+        let mut lab = third_after_a_refused_second(state);
+        lab.ask_for("2");
+        lab.run(1);
+        assert_eq!(lab.granted(), 0, "{state:?}");
+        lab.run(30);
+        assert_eq!(lab.state(), Some(RolloutState::RolledBack), "{state:?}");
+        assert_eq!(lab.stable(), lab.hash("1"));
+        assert!(lab.pods_of(Role::Candidate).is_empty() && lab.is("Stalled", "True"));
+        let refused = lab.status().refused;
+        assert!(refused.iter().all(|one| one.revision == lab.hash("2")));
+    }
+}
+
+#[test]
+fn to_a_refused_revision_while_promoting_waits_for_the_promotion() {
+    let mut lab = third_after_a_refused_second(RolloutState::Promoting);
+    lab.ask_for("2");
+    lab.run_until(100, |lab| lab.stable() == lab.hash("3"));
+    lab.run(30);
+    assert_eq!(lab.state(), Some(RolloutState::RolledBack));
+    assert_eq!(lab.stable(), lab.hash("3"));
+    assert!(lab.pods_of(Role::Candidate).is_empty() && lab.is("Stalled", "True"));
+}
+
+#[test]
+fn to_a_revision_promoted_before_in_a_rollout_rolls_at_once_after_the_cut() {
+    for state in [
+        RolloutState::Preparing,
+        RolloutState::Analyzing,
+        RolloutState::Promoting,
+    ] {
+        let mut lab = Lab::at_rest(2);
+        lab.ask_for("2");
+        lab.run_until(400, |lab| lab.stable() == lab.hash("2"));
+        lab.ask_for("3");
+        lab.run_until_state(state);
+        lab.events.clear();
+        lab.ask_for("1");
+        lab.run_until(100, |lab| lab.stable() == lab.hash("1"));
+        assert!(
+            !lab.emitted("TrafficRaised"),
+            "{state:?}: no canary for a known good revision"
+        );
+        assert!(lab.status().refused.is_empty());
+    }
+}
+
 /// Status shows the last five refusals and the history may be short; the labels of the ControllerRevisions know them all.
 #[test]
 fn a_refusal_outlives_newer_refusals_and_a_short_history() {

@@ -307,6 +307,7 @@ fn stable_that_fails_too_excludes_the_node() {
             .iter()
             .any(|excluded| excluded.node == node)
     );
+    assert!(lab.emitted("NodeExcluded"));
     assert!(lab.status().refused.is_empty() && lab.rollout().faults.is_empty());
 }
 

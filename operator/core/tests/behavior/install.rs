@@ -252,6 +252,19 @@ fn a_surge_pod_without_room_switches_to_max_unavailable_until_the_roll_is_over()
     );
 }
 
+#[test]
+fn a_roll_asked_by_surge_is_not_held_to_an_older_max_unavailable() {
+    let mut lab = Lab::at_rest(2);
+    lab.edit("/rollout/update", json!({"maxUnavailable": 1}));
+    lab.run(5);
+    assert!(lab.daemon_set.as_ref().unwrap().takes_away_first);
+    lab.edit("/rollout/update", json!({"maxSurge": 1}));
+    lab.ask_for("2");
+    lab.run_until_state(RolloutState::Promoting);
+    lab.run(1);
+    assert!(!lab.daemon_set.as_ref().unwrap().takes_away_first);
+}
+
 /// A pod or ControllerRevision of somebody else: found only when ours is to be created.
 #[test]
 fn a_stranger_under_the_name_of_a_creation_is_a_name_conflict_while_it_is_there() {

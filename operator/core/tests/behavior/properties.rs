@@ -1,5 +1,7 @@
-//! Invariants I1 to I11 under random events: crashes after any action, lost leaders, stale plans, edits, faults. The lab asserts
-//! after every action; here the world then calms down, and must converge (Anvil's oracle).
+//! The invariants of `rollout.md` under random events: crashes after any action, lost leaders, stale plans, edits, faults, objects
+//! of strangers. The lab asserts after every action what a plan can break: I1 (no stable pod is deleted), I3 to I5, I9 to I11. Here
+//! the world then calms down, and must converge (Anvil's oracle). I1 and I2 over time and I6 take a server and routers: `tests/fake`
+//! watches them at every write. I7 holds by types (a plan knows no wall clock), I8 in `evidence.rs`.
 
 use proptest::prelude::*;
 use serde_json::json;
@@ -31,6 +33,7 @@ enum Happening {
     LoseStatus,
     Placement(bool),
     Invalid(bool),
+    Stranger(bool),
 }
 
 fn behavior() -> impl Strategy<Value = Behavior> {
@@ -67,6 +70,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => Just(Happening::LoseStatus),
         1 => any::<bool>().prop_map(Happening::Placement),
         1 => any::<bool>().prop_map(Happening::Invalid),
+        1 => any::<bool>().prop_map(Happening::Stranger),
     ]
 }
 
@@ -115,6 +119,10 @@ fn happen(lab: &mut Lab, happening: &Happening) {
             };
             lab.edit("/placement/tolerations", tolerations);
         }
+        Happening::Stranger(there) => {
+            let stranger = "ControllerRevision intent-x (it belongs to nobody we know)";
+            lab.stranger = there.then(|| stranger.to_owned());
+        }
         Happening::Invalid(invalid) => {
             lab.edit(
                 "/runtime/env",
@@ -144,6 +152,7 @@ fn calm(lab: &mut Lab) {
             *behavior = Behavior::Good;
         }
     }
+    lab.stranger = None;
     lab.edit("/featureFlag/state", json!("Enabled"));
     lab.edit("/rollout/paused", json!(false));
     lab.edit("/runtime/env", json!([]));

@@ -28,6 +28,30 @@ fn field(number: u8, content: &[u8]) -> Vec<u8> {
     [bytes.as_slice(), content].concat()
 }
 
+/// What `docs/models.md` shows is what this reads.
+#[test]
+fn the_documents_examples_are_right() {
+    let document = include_str!("../../../../docs/models.md");
+    let blocks = document.split("```json\n").skip(1);
+    let blocks: Vec<&[u8]> = blocks
+        .filter_map(|block| block.split("```").next())
+        .map(str::as_bytes)
+        .collect();
+    let [classifier, texts, generator, chats, ..] = blocks.as_slice() else {
+        panic!("{} examples", blocks.len());
+    };
+    let Ok(Manifest::Classifier(manifest)) = Manifest::parse(classifier, Task::TextClassification)
+    else {
+        panic!("the classifier's model.json");
+    };
+    probes::parse(texts, |probe: &ClassifierProbe| {
+        probe.check(&manifest.labels)
+    })
+    .unwrap();
+    Manifest::parse(generator, Task::TextGeneration).unwrap();
+    probes::parse(chats, |probe: &GeneratorProbe| probe.check()).unwrap();
+}
+
 #[test]
 fn a_self_contained_graph_passes_and_one_with_external_data_does_not() {
     assert!(check(MODEL).is_ok());

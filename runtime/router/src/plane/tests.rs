@@ -64,3 +64,35 @@ async fn a_withdrawal_closes_the_epoch_and_the_next_grant_opens_another() {
     plane.stored(&[both[0].id]);
     assert_eq!(epochs(&plane).len(), 1);
 }
+
+/// Exact values of one header, the first entry that fits; any of a header's lines counts.
+#[test]
+fn the_first_override_that_fits_forces_its_arm() {
+    let Instruction::Grant(plain) = grant() else {
+        panic!("a grant");
+    };
+    let entry = |values: &[&str], to| smallfleet_runtime_core::route::Override {
+        header: "x-tenant".to_owned(),
+        values: values.iter().map(|&value| value.to_owned()).collect(),
+        to,
+    };
+    let mut grant = Grant::clone(&plain);
+    grant.overrides = vec![
+        entry(&["bank", "court"], Arm::Stable),
+        entry(&["internal", "court"], Arm::Candidate),
+    ];
+    for (values, arm) in [
+        (&["bank"][..], Some(Arm::Stable)),
+        (&["court"], Some(Arm::Stable)),
+        (&["internal"], Some(Arm::Candidate)),
+        (&["other", "internal"], Some(Arm::Candidate)),
+        (&["Internal"], None),
+        (&[], None),
+    ] {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append("x-tenant", value.parse().unwrap());
+        }
+        assert_eq!(forced(&grant, &headers), arm, "{values:?}");
+    }
+}

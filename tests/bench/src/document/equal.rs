@@ -12,12 +12,13 @@ pub fn section(data: &Equal) -> Section {
     let rolled_back: Vec<&Run> = rolled_back.collect();
     let mut text = format!(
         "The same model under another value of an environment variable that nothing reads, again and again: {} rollouts, {} SmallModels at once on the same cores, each asked at {}. \
-         alpha 1 %, beta 5 %.\n\n",
+         alpha 1 %, beta 5 %. The load keeps its rate whatever is answered: what comes in a peak while candidates start on the same cores finds a full \
+         queue and is told to come back (429).\n\n",
         data.runs.len(),
         data.models_at_once,
         data.rate.describe()
     );
-    text += "| rollouts | verdicts | rolled back | requests in all | units to promote: median, p90 | p50 candidate / stable | failed requests | goal: at most 3 of 100 rolled back |\n|---|---|---|---|---|---|---|---|\n";
+    text += "| rollouts | verdicts | rolled back | requests in all | units to promote: median, p90 | p50 candidate / stable | failed requests, of these 429 | goal: at most 3 of 100 rolled back |\n|---|---|---|---|---|---|---|---|\n";
     text += &row(&data.runs, rolled_back.len());
     for run in rolled_back {
         text += &format!("\n- {}: {}\n", run.outcome, run.effect);
@@ -43,7 +44,7 @@ fn row(runs: &[Run], rolled_back: usize) -> String {
     let is_reached =
         !runs.is_empty() && as_f64(rolled_back) <= ROLLED_BACK_MAX * as_f64(runs.len());
     format!(
-        "| {} | {} | {rolled_back} | {} | {:.0}, {:.0} | {:.3} | {} | {} |\n",
+        "| {} | {} | {rolled_back} | {} | {:.0}, {:.0} | {:.3} | {}, {} | {} |\n",
         runs.len(),
         outcomes(runs),
         runs.iter().map(|run| run.requests).sum::<usize>(),
@@ -51,6 +52,7 @@ fn row(runs: &[Run], rolled_back: usize) -> String {
         quantile(&promoted, 0.9),
         median(&ratios.collect::<Vec<_>>()),
         runs.iter().map(|run| run.failed).sum::<usize>(),
+        runs.iter().map(|run| run.queue_full).sum::<usize>(),
         verdict(is_reached)
     )
 }

@@ -36,7 +36,8 @@ pub fn section(data: &Data) -> Section {
         text += &row(name, runs);
     }
     text += &notes(data);
-    let plots = vec![("rollbacks.svg", plot(&sent(&evidence), &sent(&abort)).svg())];
+    let plot = plot(&answered(&evidence), &answered(&abort));
+    let plots = vec![("rollbacks.svg", plot.svg())];
     Section {
         title: "",
         text,
@@ -46,10 +47,7 @@ pub fn section(data: &Data) -> Section {
 
 fn row(name: &str, runs: &[&Run]) -> String {
     let (sent, failed) = (sent(runs), runs.iter().map(|run| run.failed).sum::<usize>());
-    let answers: Vec<f64> = runs
-        .iter()
-        .map(|run| run.last_answer_milliseconds)
-        .collect();
+    let answers = answered(runs);
     let candidate: usize = runs.iter().map(|run| run.candidate).sum();
     let requests: usize = runs.iter().map(|run| run.requests).sum();
     let p99 = quantile(&sent, 0.99);
@@ -65,6 +63,11 @@ fn row(name: &str, runs: &[&Run]) -> String {
 
 fn sent(runs: &[&Run]) -> Vec<f64> {
     runs.iter().map(|run| run.last_sent_milliseconds).collect()
+}
+
+fn answered(runs: &[&Run]) -> Vec<f64> {
+    let last = runs.iter().map(|run| run.last_answer_milliseconds);
+    last.collect()
 }
 
 /// Reasons of the refusals, and what went wrong.
@@ -95,7 +98,7 @@ fn plot(evidence: &[f64], abort: &[f64]) -> Plot {
         points: plot::cumulative(values, end),
     };
     Plot {
-        title: "Share of rollbacks by time from decision to last candidate request".to_owned(),
+        title: "Share of rollbacks by time from decision to the candidate's last answer".to_owned(),
         x: Axis::linear("milliseconds", 0.0, end),
         y: Axis::linear("share of rollbacks", 0.0, 1.0),
         series: vec!["by evidence".to_owned(), "by abort".to_owned()],

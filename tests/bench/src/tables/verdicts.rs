@@ -102,6 +102,9 @@ pub struct Run {
     pub candidate_p50: f64,
     /// Requests without a good answer.
     pub failed: usize,
+    /// Of these, those that were told to come back because the queue was full (429).
+    #[serde(default)]
+    pub queue_full: usize,
 }
 
 /// Measures how many requests both verdicts take.
@@ -386,6 +389,7 @@ fn read_off(records: &[Record], decided: u64) -> Run {
         stable_p50: p50("stable"),
         candidate_p50: p50("candidate"),
         failed: records::failed(records),
+        queue_full: records.iter().filter(|one| one.status == 429).count(),
         ..Run::default()
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use nix::sys::signal::Signal;
 use smallfleet_crds::names::role;
@@ -52,6 +53,17 @@ async fn an_engine_and_a_router_killed_in_a_canary_do_not_change_its_verdict() -
     trial.end().await
 }
 
+/// Stable answers for a candidate that dies once, and the verdict is that of a rollout in which nothing died.
+#[tokio::test]
+async fn a_candidate_killed_once_does_not_change_its_verdict() -> Result<()> {
+    let trial = Trial::start("faults-candidate-once", &[("100%", 30)]).await?;
+    let rollout = trial.canary("better").await?;
+    let pods = candidates(&trial).await?;
+    kill_candidate(pods.first().context("a candidate")?)?;
+    trial.promoted(&rollout).await?;
+    trial.end().await
+}
+
 /// Every process of the candidate dies as soon as it serves: the revision is refused, and stable answers for it meanwhile.
 #[tokio::test]
 async fn a_candidate_that_is_killed_again_and_again_is_refused_without_a_failed_request()
@@ -75,16 +87,20 @@ async fn a_candidate_that_is_killed_again_and_again_is_refused_without_a_failed_
     trial.end().await
 }
 
+async fn candidates(trial: &Trial) -> Result<Vec<Pod>> {
+    let world = &trial.world;
+    world.fleet.pods_of(&world.model, role::CANDIDATE).await
+}
+
+fn kill_candidate(pod: &Pod) -> Result<()> {
+    let uid = pod.uid().context("a uid")?;
+    process::signal(&uid, "smallfleet-runtime engine", Signal::SIGKILL)
+}
+
 async fn kill_ready_candidates(trial: &Trial) -> Result<()> {
-    let pods = trial
-        .world
-        .fleet
-        .pods_of(&trial.world.model, role::CANDIDATE)
-        .await?;
-    for pod in pods.iter().filter(|pod| is_ready(pod)) {
-        let uid = pod.uid().context("a uid")?;
+    for pod in candidates(trial).await?.iter().filter(|pod| is_ready(pod)) {
         // It may have ended by itself between the look and the signal.
-        let _ = process::signal(&uid, "smallfleet-runtime engine", Signal::SIGKILL);
+        let _ = kill_candidate(pod);
     }
     Ok(())
 }

@@ -109,6 +109,7 @@ async fn labels_that_do_not_match_the_dataset_are_named() -> Result<()> {
 async fn a_digest_that_does_not_exist_is_named_at_once() -> Result<()> {
     let world = World::new("e2e-digest").await?;
     let first = world.install("good").await?;
+    let application = world.load().await?;
     let image = world.lab.image("good");
     let (repository, _) = image.split_once('@').context("a digest")?;
     let missing = format!("{repository}@sha256:{}", "0".repeat(64));
@@ -118,8 +119,14 @@ async fn a_digest_that_does_not_exist_is_named_at_once() -> Result<()> {
             words(status).contains(&"0".repeat(64))
         })
         .await?;
-    ensure!(status.stable == first.stable, "{}", words(&status));
-    Ok(())
+    let words = words(&status);
+    ensure!(words.contains("ImageNotFound: "), "{words}");
+    ensure!(
+        fleet::condition(&status, "Available") && !fleet::condition(&status, "Accepted"),
+        "{words}"
+    );
+    ensure!(status.stable == first.stable, "{words}");
+    assert_none_failed(&application).await
 }
 
 #[tokio::test]

@@ -1,25 +1,27 @@
-//! A/A: the same model under another environment value is promoted, and both arms are equally fast.
+//! A/A: the same model under another environment value is never rolled back, and both arms are equally fast.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, ensure};
-use smallfleet_crds::status::SmallModelStatus;
+use smallfleet_crds::status::{RolloutState, SmallModelStatus};
 use smallfleet_e2e::app::App;
 use smallfleet_e2e::fleet;
 use smallfleet_e2e::load::{Record, median_microseconds};
 
-use crate::common::{ROLLOUT, World, assert_none_failed, last_rollout_id};
+use crate::common::{World, assert_none_failed, last_rollout_id};
 
-/// Least units of both arms together in the A/A story.
+/// Least units of both arms together.
 const EQUAL_UNITS: usize = 20_000;
+/// Units of a candidate after which its rollout is promoted by hand where the evidence has not done so.
+const SHORT: u64 = 1200;
 
-/// Three models at once, three times: the same model under another environment value is never rolled back, and both arms are
-/// equally fast.
+/// Three models at once, four times, each time between other processes.
 ///
-/// Two processes of one model differ by 2 % and more, so it takes many pairs of them. The candidate's answers come over one more
-/// network hop, a pod's own engine being reached through its loopback: that is 1 % here, and no pairs make up for it.
+/// Two processes of one model may differ by 5 % on this machine, so it takes many pairs of them, and little of each. The
+/// candidate's answers come over one more network hop, a pod's own engine being reached through its loopback: that is 1 % here, and
+/// no pairs make up for it.
 #[tokio::test]
-async fn equal_revisions_are_promoted_and_equally_fast() -> Result<()> {
+async fn equal_revisions_are_never_rolled_back_and_equally_fast() -> Result<()> {
     let mut worlds = Vec::new();
     let models = [
         ("intent-a", "node-1"),
@@ -40,20 +42,29 @@ async fn equal_revisions_are_promoted_and_equally_fast() -> Result<()> {
         world.install("good").await?;
         applications.push(world.load().await?);
     }
-    for run in ["1", "2", "3"] {
+    for run in ["1", "2", "3", "4"] {
         roll_out_again(&worlds, run).await?;
     }
     assert_equally_fast(&applications).await
 }
 
-/// Another environment value for every model, until all are promoted.
+/// Another environment value for every model, until all are promoted: by the evidence, or by hand once there is enough to compare.
 async fn roll_out_again(worlds: &[World], run: &str) -> Result<()> {
     let before = last_rollouts(worlds).await?;
     for world in worlds {
         world.apply_yaml(&world.yaml("good", &[("RUN", run)]))?;
     }
-    for (world, before) in worlds.iter().zip(before) {
-        wait_promoted_after(world, &before).await?;
+    for (world, before) in worlds.iter().zip(&before) {
+        let enough = |status: &SmallModelStatus| {
+            fleet::state(status) == Some(RolloutState::Analyzing) && counted(status) >= SHORT
+        };
+        let status = wait_after(world, before, enough).await?;
+        if enough(&status) {
+            world.kubectl(&format!("smallfleet promote {} --full", world.model))?;
+        }
+    }
+    for (world, before) in worlds.iter().zip(&before) {
+        wait_after(world, before, |_| false).await?;
     }
     Ok(())
 }
@@ -66,21 +77,31 @@ async fn last_rollouts(worlds: &[World]) -> Result<Vec<String>> {
     Ok(ids)
 }
 
-/// Waits for the verdict of a rollout that began after `before` ended.
-async fn wait_promoted_after(world: &World, before: &str) -> Result<()> {
-    let decided = |status: &SmallModelStatus| {
-        fleet::ready(status) && last_rollout_id(status) != before || !status.refused.is_empty()
+/// Units of the present rollout's candidate.
+fn counted(status: &SmallModelStatus) -> u64 {
+    let analysis = status.analysis.iter();
+    let objectives = analysis.flat_map(|analysis| &analysis.objectives);
+    let units = objectives.map(|objective| objective.units.candidate);
+    units.max().unwrap_or(0)
+}
+
+/// Waits until a rollout that began after `before` ended is promoted, or is as wanted.
+async fn wait_after(
+    world: &World,
+    before: &str,
+    wanted: impl Fn(&SmallModelStatus) -> bool,
+) -> Result<SmallModelStatus> {
+    let reached = |status: &SmallModelStatus| {
+        let promoted = fleet::ready(status) && last_rollout_id(status) != before;
+        promoted || wanted(status) || !status.refused.is_empty()
     };
-    let status = world
-        .fleet
-        .wait(&world.model, "decided", ROLLOUT * 2, decided)
-        .await?;
+    let status = world.wait("decided", reached).await?;
     ensure!(
         status.refused.is_empty(),
         "A/A was rolled back: {:?}",
         status.refused
     );
-    Ok(())
+    Ok(status)
 }
 
 /// Each candidate revision of one model with the records of both arms, of the nodes and seconds in which it answered.

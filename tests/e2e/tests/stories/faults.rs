@@ -91,9 +91,13 @@ async fn without_an_operator_the_candidate_gets_nothing_and_stable_serves() -> R
     world.lab.shell.run(OPERATOR_GONE)?;
     let stopped = assert_no_candidate_after(&application, Duration::from_secs(15)).await;
     let recreated = assert_deleted_pod_comes_back(&world).await;
+    let answered = application
+        .answered_by_own_node(Duration::from_secs(2))
+        .await;
     world.lab.shell.run(&format!("{OPERATOR}=1"))?;
     stopped?;
     recreated?;
+    answered?;
     world.wait_promoted().await?;
     assert_none_failed(&application).await?;
     Ok(())
@@ -113,7 +117,7 @@ async fn assert_no_candidate_after(application: &App, watch: Duration) -> Result
     println!("candidate at 0 after {after} ms without an operator");
     ensure!(
         after <= 10_000,
-        "the candidate still answered {after} ms after the operator was told to go"
+        "the candidate still answered {after} ms after the operator was gone"
     );
     Ok(())
 }

@@ -14,6 +14,7 @@ use smallfleet_fake::mutate::{full_spec, mutate};
 
 use crate::common::World;
 
+/// Manifests in every test run; more with `FUZZ_CASES`.
 const MANIFESTS: u64 = 60;
 /// Within this time the operator has said something of every object that the API server let through.
 const TOLD: Duration = Duration::from_secs(60);
@@ -26,8 +27,10 @@ async fn any_manifest_is_refused_or_told_and_the_good_one_goes_on() -> Result<()
     let world = World::new("e2e-fuzz").await?;
     world.install("good").await?;
     let restarts = restarts(&world).await?;
-    let accepted = create_all(&world).await?;
-    println!("{} of {MANIFESTS} manifests were accepted", accepted.len());
+    let asked = std::env::var("FUZZ_CASES").ok();
+    let manifests = asked.map_or(Ok(MANIFESTS), |cases| cases.parse())?;
+    let accepted = create_all(&world, manifests).await?;
+    println!("{} of {manifests} manifests were accepted", accepted.len());
     wait_told(&world, &accepted).await?;
     let (start, before) = (Instant::now(), reconciles(&world)?);
     tokio::time::sleep(WATCHED).await;
@@ -54,14 +57,14 @@ async fn any_manifest_is_refused_or_told_and_the_good_one_goes_on() -> Result<()
 }
 
 /// Names of the manifests that the API server let through; each refusal says which field is wrong.
-async fn create_all(world: &World) -> Result<BTreeSet<String>> {
+async fn create_all(world: &World, manifests: u64) -> Result<BTreeSet<String>> {
     let resource = ApiResource::erase::<SmallModel>(&());
     let namespace = &world.fleet.namespace;
     let api: Api<DynamicObject> =
         Api::namespaced_with(world.fleet.client.clone(), namespace, &resource);
     let strict = PostParams::default();
     let mut accepted = BTreeSet::new();
-    for number in 0..MANIFESTS {
+    for number in 0..manifests {
         let mut spec = full_spec();
         // Where one is accepted that could run, it runs nowhere.
         spec["placement"]["nodeSelector"] = json!({"kubernetes.io/hostname": "nowhere"});

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod common;
+mod edits;
 mod equal;
 mod faults;
 mod fuzz;

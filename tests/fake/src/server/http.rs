@@ -95,6 +95,25 @@ fn percent_decoded(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
+/// Shedding load, the real server answers with a line of text and no `Status`.
+fn throttled() -> Answer {
+    let mut answer = text(
+        429,
+        "Too many requests, please try again later.\n".to_owned(),
+    );
+    let after = header::HeaderValue::from_static("1");
+    answer.headers_mut().insert(header::RETRY_AFTER, after);
+    answer
+}
+
+/// An injected error.
+fn faulty(code: u16) -> Answer {
+    match code {
+        429 => throttled(),
+        code => whole(Err(Refusal::of_fault(code))),
+    }
+}
+
 fn respond(code: u16, frames: Frames) -> Answer {
     let mut answer = Response::new(StreamBody::new(frames));
     *answer.status_mut() = axum::http::StatusCode::from_u16(code).unwrap_or_default();
@@ -122,7 +141,7 @@ impl FakeServer {
         let passage = connection.pass(&what, is_write);
         match passage {
             Passage::Dead => std::future::pending().await,
-            Passage::Refused(code) => return whole(Err(Refusal::of_fault(code))),
+            Passage::Refused(code) => return faulty(code),
             Passage::Served
             | Passage::Late(_)
             | Passage::AnswerLost(_)
@@ -158,7 +177,7 @@ impl FakeServer {
                 tokio::time::sleep(Duration::from_secs(seconds)).await;
                 answer
             }
-            Passage::AnswerLost(code) => whole(Err(Refusal::of_fault(code))),
+            Passage::AnswerLost(code) => faulty(code),
             _ => {
                 if is_write && connection.name().starts_with("operator") {
                     // Else two leaders that see things differently answer each other's status for ever, in no time at all.

@@ -47,11 +47,10 @@ impl Refusal {
         Self::new(410, "Expired", message)
     }
 
-    /// As an overloaded or broken server answers: 409, 429 or 500 and above.
+    /// As a broken server answers: 409, or 500 and above.
     pub fn of_fault(code: u16) -> Self {
         let reason = match code {
             409 => "Conflict",
-            429 => "TooManyRequests",
             503 => "ServiceUnavailable",
             504 => "Timeout",
             _ => "InternalError",

@@ -298,6 +298,7 @@ impl Lab {
         let Some(pod) = self.pods.iter().find(|pod| pod.uid == uid).cloned() else {
             return;
         };
+        assert_ne!(pod.role, Role::Stable, "I1: {} is deleted", pod.name);
         if self.strict && pod.role == Role::Candidate {
             let routing = self
                 .routers
