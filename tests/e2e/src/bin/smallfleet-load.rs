@@ -1,5 +1,5 @@
 //! An application on a node: asks its SmallModel's Service at a constant or swinging rate and keeps what came back. `ask TEXT` asks
-//! a text generator once and prints its answer as it arrives.
+//! a text generator once and prints its answer as it arrives; `one-by-one` compares the arms.
 //!
 //! Open loop: a slow answer does not slow the next request down, as with real users.
 
@@ -67,6 +67,9 @@ enum Command {
         #[arg(long, default_value_t = 60)]
         max_tokens: u32,
     },
+    /// Asks for so many classifications, each when the last is answered, and prints their records as JSON: whatever makes the
+    /// machine slower meets both arms alike.
+    OneByOne { requests: usize },
 }
 
 impl Arguments {
@@ -100,8 +103,12 @@ struct App {
 #[tokio::main(worker_threads = 1)]
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    if let Some(Command::Ask { text, max_tokens }) = &arguments.command {
-        return ask_once(&arguments.url, text, *max_tokens).await;
+    match &arguments.command {
+        Some(Command::Ask { text, max_tokens }) => {
+            return ask_once(&arguments.url, text, *max_tokens).await;
+        }
+        Some(Command::OneByOne { requests }) => return one_by_one(&arguments, *requests).await,
+        None => {}
     }
     let examples = read_examples(&arguments.requests)?;
     let app = App {
@@ -147,6 +154,25 @@ async fn ask_once(url: &str, text: &str, max_tokens: u32) -> Result<()> {
         answer.usage.prompt_tokens,
         answer.usage.completion_tokens
     );
+    Ok(())
+}
+
+async fn one_by_one(arguments: &Arguments, requests: usize) -> Result<()> {
+    let examples = read_examples(&arguments.requests)?;
+    let client: Http = Client::builder(TokioExecutor::new()).build_http();
+    let timeout = Duration::from_secs(arguments.timeout_seconds);
+    let mut records = Vec::with_capacity(requests);
+    let cycle = examples.iter().enumerate().cycle();
+    for (number, (index, example)) in (0..).zip(cycle.take(requests)) {
+        let request = request(arguments, example)?;
+        let record = ask(&client, request, Some(&example.label), timeout).await;
+        records.push(Record {
+            number,
+            example: index,
+            ..record
+        });
+    }
+    println!("{}", serde_json::to_string(&records)?);
     Ok(())
 }
 

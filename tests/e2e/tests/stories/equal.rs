@@ -1,8 +1,6 @@
 //! A/A: the same model under another environment value is never rolled back, and both arms are equally fast.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use smallfleet_crds::status::{RolloutState, SmallModelStatus};
 use smallfleet_e2e::app::App;
 use smallfleet_e2e::fleet;
@@ -10,16 +8,26 @@ use smallfleet_e2e::load::{Record, median_microseconds};
 
 use crate::common::{World, assert_none_failed, last_rollout_id};
 
-/// Least units of both arms together.
+/// Least units of both arms together that are compared.
 const EQUAL_UNITS: usize = 20_000;
-/// Units of a candidate after which its rollout is promoted by hand where the evidence has not done so.
-const SHORT: u64 = 1200;
+/// Rollouts of each model.
+const ROUNDS: usize = 8;
+/// Requests of a rollout that are sent one by one.
+const COMPARED: usize = 900;
+/// Counted units of a candidate after which its rollout is promoted by hand where the evidence has not done so.
+const SHORT: u64 = 400;
 
-/// Three models at once, four times, each time between other processes.
+/// Both arms' records.
+#[derive(Default)]
+struct Arms {
+    stable: Vec<Record>,
+    candidate: Vec<Record>,
+}
+
+/// Three models at once, eight times, each time between other processes.
 ///
-/// Two processes of one model may differ by 5 % on this machine, so it takes many pairs of them, and little of each. The
-/// candidate's answers come over one more network hop, a pod's own engine being reached through its loopback: that is 1 % here, and
-/// no pairs make up for it.
+/// Two processes of one model may differ by 5 % on a machine like this, so it takes many pairs of them. The candidate's answers come over
+/// one more network hop, a pod's own engine being reached through its loopback: that is up to 1 % here, and no pairs make up for it.
 #[tokio::test]
 async fn equal_revisions_are_never_rolled_back_and_equally_fast() -> Result<()> {
     let mut worlds = Vec::new();
@@ -33,8 +41,8 @@ async fn equal_revisions_are_never_rolled_back_and_equally_fast() -> Result<()> 
         world.model = name.to_owned();
         // A node holds one candidate at a time, so each model has a node to itself, asked by all three.
         world.node = Some(node);
-        world.steps = &[("100%", 40)];
-        world.rate = 14.0;
+        world.steps = &[("100%", 20)];
+        world.rate = 5.0;
         worlds.push(world);
     }
     let mut applications: Vec<App> = Vec::new();
@@ -42,17 +50,28 @@ async fn equal_revisions_are_never_rolled_back_and_equally_fast() -> Result<()> 
         world.install("good").await?;
         applications.push(world.load().await?);
     }
-    for run in ["1", "2", "3", "4"] {
-        roll_out_again(&worlds, run).await?;
+    let mut arms = Arms::default();
+    for run in 1..=ROUNDS {
+        roll_out_again(&worlds, &run.to_string(), &mut arms).await?;
     }
-    assert_equally_fast(&applications).await
+    for application in &applications {
+        assert_none_failed(application).await?;
+    }
+    assert_equally_fast(&arms)
 }
 
-/// Another environment value for every model, until all are promoted: by the evidence, or by hand once there is enough to compare.
-async fn roll_out_again(worlds: &[World], run: &str) -> Result<()> {
-    let before = last_rollouts(worlds).await?;
+/// Another environment value for every model, until all are promoted: by the evidence, or by hand once there is some of it.
+async fn roll_out_again(worlds: &[World], run: &str, arms: &mut Arms) -> Result<()> {
+    let mut before = Vec::new();
     for world in worlds {
+        before.push(last_rollout_id(&world.fleet.status(&world.model).await?));
         world.apply_yaml(&world.yaml("good", &[("RUN", run)]))?;
+    }
+    for world in worlds {
+        world.wait("in its canary", granted).await?;
+    }
+    for world in worlds {
+        compare(world, run, arms)?;
     }
     for (world, before) in worlds.iter().zip(&before) {
         let enough = |status: &SmallModelStatus| {
@@ -69,12 +88,36 @@ async fn roll_out_again(worlds: &[World], run: &str) -> Result<()> {
     Ok(())
 }
 
-async fn last_rollouts(worlds: &[World]) -> Result<Vec<String>> {
-    let mut ids = Vec::new();
-    for world in worlds {
-        ids.push(last_rollout_id(&world.fleet.status(&world.model).await?));
+fn granted(status: &SmallModelStatus) -> bool {
+    let rollout = status.rollout.as_ref();
+    rollout.is_some_and(|rollout| !rollout.granted.is_empty())
+}
+
+/// Asks one request after the other, one model after the other, so that nothing but the arm differs.
+fn compare(world: &World, run: &str, arms: &mut Arms) -> Result<()> {
+    let line = format!(
+        "kubectl exec -n {} daemonset/{}-app -- smallfleet-load one-by-one {COMPARED}",
+        world.fleet.namespace, world.model
+    );
+    let records = world.lab.shell.run(&line)?;
+    let records: Vec<Record> = serde_json::from_str(&records).context("records")?;
+    if let Some(failed) = records.iter().find(|record| !record.good()) {
+        anyhow::bail!("a request failed: {failed:?}");
     }
-    Ok(ids)
+    let (candidate, stable): (Vec<_>, Vec<_>) = records
+        .into_iter()
+        .partition(|record| record.arm == "candidate");
+    println!(
+        "{} {run}: {} + {} units, p50 {} and {} microseconds",
+        world.model,
+        stable.len(),
+        candidate.len(),
+        median_microseconds(&stable),
+        median_microseconds(&candidate)
+    );
+    arms.stable.extend(stable);
+    arms.candidate.extend(candidate);
+    Ok(())
 }
 
 /// Units of the present rollout's candidate.
@@ -104,59 +147,12 @@ async fn wait_after(
     Ok(status)
 }
 
-/// Each candidate revision of one model with the records of both arms, of the nodes and seconds in which it answered.
-fn side_by_side(records: Vec<Record>) -> Vec<(String, Vec<Record>, Vec<Record>)> {
-    let when = |record: &Record| (record.node.clone(), record.sent_milliseconds / 1000);
-    let (candidate, stable): (Vec<_>, Vec<_>) = records
-        .into_iter()
-        .partition(|record| record.arm == "candidate");
-    let mut revisions: BTreeMap<String, Vec<Record>> = BTreeMap::new();
-    for record in candidate {
-        revisions
-            .entry(record.revision.clone())
-            .or_default()
-            .push(record);
-    }
-    let beside = |candidate: Vec<Record>| {
-        let seconds: BTreeSet<_> = candidate.iter().map(when).collect();
-        let beside = stable
-            .iter()
-            .filter(|record| seconds.contains(&when(record)));
-        (beside.cloned().collect(), candidate)
-    };
-    revisions
-        .into_iter()
-        .map(|(revision, candidate)| {
-            let (stable, candidate) = beside(candidate);
-            (revision, stable, candidate)
-        })
-        .collect()
-}
-
-/// Medians of both arms, over all models and rollouts, within 2 %; and no request failed.
-async fn assert_equally_fast(applications: &[App]) -> Result<()> {
-    let (mut stable, mut candidate) = (Vec::new(), Vec::new());
-    for application in applications {
-        for (revision, of_stable, of_candidate) in side_by_side(application.all_records().await?) {
-            println!(
-                "{} {revision}: p50 {} and {} microseconds",
-                application.model,
-                median_microseconds(&of_stable),
-                median_microseconds(&of_candidate)
-            );
-            stable.extend(of_stable);
-            candidate.extend(of_candidate);
-        }
-    }
-    let (one, other) = (
-        median_microseconds(&stable),
-        median_microseconds(&candidate),
-    );
-    let units = stable.len() + candidate.len();
+/// Medians of both arms, over all models and rollouts, within 2 %.
+fn assert_equally_fast(arms: &Arms) -> Result<()> {
+    let one = median_microseconds(&arms.stable);
+    let other = median_microseconds(&arms.candidate);
+    let units = arms.stable.len() + arms.candidate.len();
     println!("A/A: {units} units, p50 {one} and {other} microseconds");
-    for application in applications {
-        assert_none_failed(application).await?;
-    }
     ensure!(
         units >= EQUAL_UNITS,
         "{units} units are too few for a comparison; {EQUAL_UNITS} are needed"
