@@ -260,8 +260,9 @@ fn a_roll_asked_by_surge_is_not_held_to_an_older_max_unavailable() {
     assert!(lab.daemon_set.as_ref().unwrap().takes_away_first);
     lab.edit("/rollout/update", json!({"maxSurge": 1}));
     lab.ask_for("2");
-    lab.run_until_state(RolloutState::Promoting);
-    lab.run(1);
+    lab.run_until(400, |lab| {
+        lab.daemon_set.as_ref().unwrap().revision == lab.hash("2")
+    });
     assert!(!lab.daemon_set.as_ref().unwrap().takes_away_first);
 }
 
