@@ -112,7 +112,8 @@ bench: cluster-build models $(PEER)/complete ## Measure everything and write doc
 	$(BIN)/smallfleet-bench document && exit $$result
 
 simulated: own-target ## Simulate thousands of rollouts and write docs/operating-characteristic.md
-	cargo run --release --locked -p smallfleet-analysis --example operating_characteristic >docs/operating-characteristic.md
+	cargo run --release --locked -p smallfleet-analysis --example operating_characteristic >$(CARGO_TARGET_DIR)/operating-characteristic.md
+	mv $(CARGO_TARGET_DIR)/operating-characteristic.md docs/
 
 bench-document: build ## Write docs/benchmarks.md from the last results
 	$(BIN)/smallfleet-bench document

@@ -58,28 +58,35 @@ fn back_to_stable_cancels() {
     }
 }
 
-#[test]
-fn back_to_a_refused_revision_makes_no_pods() {
+/// Revision 1 is stable and 2 was refused.
+fn after_a_refused_second() -> Lab {
     let mut lab = Lab::at_rest(2);
     lab.behave("2", Behavior::Slow);
     lab.ask_for("2");
     lab.run_until_state(RolloutState::RolledBack);
+    lab
+}
+
+fn assert_refused_without_pods(lab: &Lab) {
+    assert_eq!(lab.state(), Some(RolloutState::RolledBack));
+    assert!(lab.pods_of(Role::Candidate).is_empty() && lab.is("Stalled", "True"));
+}
+
+#[test]
+fn back_to_a_refused_revision_makes_no_pods() {
+    let mut lab = after_a_refused_second();
     lab.ask_for("1");
     lab.run(5);
     assert!(lab.is("Ready", "True"));
     lab.behave("2", Behavior::Good);
     lab.ask_for("2");
     lab.run(30);
-    assert_eq!(lab.state(), Some(RolloutState::RolledBack));
-    assert!(lab.pods_of(Role::Candidate).is_empty() && lab.is("Stalled", "True"));
+    assert_refused_without_pods(&lab);
 }
 
 /// Revision 2 was refused, 1 is stable, and 3 is on its way.
 fn third_after_a_refused_second(state: RolloutState) -> Lab {
-    let mut lab = Lab::at_rest(2);
-    lab.behave("2", Behavior::Slow);
-    lab.ask_for("2");
-    lab.run_until_state(RolloutState::RolledBack);
+    let mut lab = after_a_refused_second();
     lab.behave("2", Behavior::Good);
     lab.ask_for("3");
     lab.run_until_state(state);
@@ -96,9 +103,8 @@ fn to_a_refused_revision_in_a_rollout_cuts_and_makes_no_pods() {
         lab.run(1);
         assert_eq!(lab.granted(), 0, "{state:?}");
         lab.run(30);
-        assert_eq!(lab.state(), Some(RolloutState::RolledBack), "{state:?}");
-        assert_eq!(lab.stable(), lab.hash("1"));
-        assert!(lab.pods_of(Role::Candidate).is_empty() && lab.is("Stalled", "True"));
+        assert_refused_without_pods(&lab);
+        assert_eq!(lab.stable(), lab.hash("1"), "{state:?}");
         let refused = lab.status().refused;
         assert!(refused.iter().all(|one| one.revision == lab.hash("2")));
     }
@@ -110,9 +116,8 @@ fn to_a_refused_revision_while_promoting_waits_for_the_promotion() {
     lab.ask_for("2");
     lab.run_until(100, |lab| lab.stable() == lab.hash("3"));
     lab.run(30);
-    assert_eq!(lab.state(), Some(RolloutState::RolledBack));
+    assert_refused_without_pods(&lab);
     assert_eq!(lab.stable(), lab.hash("3"));
-    assert!(lab.pods_of(Role::Candidate).is_empty() && lab.is("Stalled", "True"));
 }
 
 #[test]
@@ -153,8 +158,7 @@ fn a_refusal_outlives_newer_refusals_and_a_short_history() {
     lab.run(5);
     lab.ask_for("2");
     lab.run(30);
-    assert_eq!(lab.state(), Some(RolloutState::RolledBack));
-    assert!(lab.pods_of(Role::Candidate).is_empty() && lab.is("Stalled", "True"));
+    assert_refused_without_pods(&lab);
 }
 
 #[test]
@@ -290,10 +294,7 @@ fn a_third_revision_waits_while_the_second_is_promoted() {
 
 #[test]
 fn an_unrelated_edit_never_unrefuses() {
-    let mut lab = Lab::at_rest(2);
-    lab.behave("2", Behavior::Slow);
-    lab.ask_for("2");
-    lab.run_until_state(RolloutState::RolledBack);
+    let mut lab = after_a_refused_second();
     lab.edit("/service/port", json!(81));
     lab.edit("/rollout/analysis/falseRollbackRate", json!("2%"));
     lab.run(30);

@@ -10,9 +10,9 @@ use smallfleet_crds::status::SmallModelStatus;
 use smallfleet_e2e::app::now_milliseconds;
 use smallfleet_e2e::fleet::{is_ready, node_of};
 
-use crate::common::NODES;
+use crate::common::{NODES, until};
 use crate::path::{Broken, Outage};
-use crate::trial::{SOON, Trial, until};
+use crate::trial::{SOON, Trial};
 
 /// Requests of each node in 5 s and in 30 s.
 const FIVE_SECONDS: usize = 100;

@@ -9,9 +9,9 @@ use smallfleet_crds::status::{RolloutStatus, SmallModelStatus};
 use smallfleet_e2e::app::now_milliseconds;
 use smallfleet_e2e::fleet::{self, is_ready, node_of};
 
-use crate::common::NODES;
+use crate::common::{NODES, until};
 use crate::operators;
-use crate::trial::{SOON, Trial, until};
+use crate::trial::{SOON, Trial};
 
 /// Requests of each node while a daemon is down: about ten seconds.
 const A_WHILE: usize = 200;

@@ -12,8 +12,8 @@ use smallfleet_e2e::lab::SYSTEM;
 use smallfleet_e2e::load::Record;
 use smallfleet_e2e::process;
 
-use crate::common::World;
-use crate::trial::{SOON, Trial, until};
+use crate::common::{World, until};
+use crate::trial::{SOON, Trial};
 
 /// Life of a route without the operator.
 const ROUTE_LEASE_MILLISECONDS: u64 = 10_000;

@@ -11,9 +11,9 @@ use smallfleet_crds::status::RolloutState;
 use smallfleet_e2e::fleet::{self, is_ready, node_of};
 use smallfleet_e2e::process;
 
-use crate::common::ROLLOUT;
+use crate::common::{ROLLOUT, until};
 use crate::path::Broken;
-use crate::trial::{Trial, until};
+use crate::trial::Trial;
 
 /// At rest, the other nodes answer as soon as the Service leaves the pod out; both processes come back by themselves.
 #[tokio::test]

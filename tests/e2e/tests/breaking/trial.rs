@@ -18,7 +18,7 @@ use smallfleet_e2e::load::Record;
 use smallfleet_e2e::process;
 
 use crate::audit::{self, Book};
-use crate::common::{NODES, World};
+use crate::common::{NODES, World, until};
 use crate::path::{Broken, Outage};
 
 /// Restarts, evictions, changes of a leader.
@@ -264,24 +264,4 @@ fn restarts(pod: &Pod) -> i32 {
     main.chain(sidecars)
         .map(|container| container.restart_count)
         .sum()
-}
-
-/// Waits until it holds; an error on the way counts as "not yet", for the API server may be what is broken.
-pub async fn until(
-    what: &str,
-    limit: Duration,
-    mut holds: impl AsyncFnMut() -> Result<bool>,
-) -> Result<()> {
-    let end = Instant::now() + limit;
-    loop {
-        let last = holds().await;
-        if matches!(last, Ok(true)) {
-            return Ok(());
-        }
-        if Instant::now() > end {
-            last.with_context(|| format!("not within {limit:?}: {what}"))?;
-            bail!("not within {limit:?}: {what}");
-        }
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
 }

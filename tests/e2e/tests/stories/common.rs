@@ -1,9 +1,9 @@
 //! What the stories share: the lab, a namespace each, and a model under load.
 
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use smallfleet_crds::status::{Refused, RolloutState, SmallModelStatus};
 use smallfleet_e2e::app::{self, App};
 use smallfleet_e2e::fleet::{self, Fleet};
@@ -145,15 +145,8 @@ impl World {
 
     /// Waits until some objective has counted this many of the canary's units.
     pub async fn wait_counted(&self, units: u64) -> Result<SmallModelStatus> {
-        self.wait("counting evidence", |status| {
-            let mut counted = status
-                .analysis
-                .iter()
-                .flat_map(|analysis| &analysis.objectives);
-            fleet::state(status) == Some(RolloutState::Analyzing)
-                && counted.any(|objective| objective.units.candidate >= units)
-        })
-        .await
+        self.wait("counting evidence", |status| has_counted(status, units))
+            .await
     }
 
     pub async fn wait_refused(&self) -> Result<Refused> {
@@ -194,6 +187,14 @@ impl Drop for World {
     }
 }
 
+/// Some objective has counted this many units of the candidate, and the canary goes on.
+pub fn has_counted(status: &SmallModelStatus, units: u64) -> bool {
+    let analysis = status.analysis.iter();
+    let mut objectives = analysis.flat_map(|analysis| &analysis.objectives);
+    fleet::state(status) == Some(RolloutState::Analyzing)
+        && objectives.any(|objective| objective.units.candidate >= units)
+}
+
 /// The rollout that ended last; empty before the first.
 pub fn last_rollout_id(status: &SmallModelStatus) -> String {
     let last = status.last_rollout.as_ref();
@@ -213,4 +214,24 @@ pub async fn assert_none_failed(application: &App) -> Result<()> {
     );
     ensure!(!records.is_empty(), "no request was sent");
     Ok(())
+}
+
+/// Waits until it holds; an error on the way counts as "not yet", for the API server may be what is broken.
+pub async fn until(
+    what: &str,
+    limit: Duration,
+    mut holds: impl AsyncFnMut() -> Result<bool>,
+) -> Result<()> {
+    let end = Instant::now() + limit;
+    loop {
+        let last = holds().await;
+        if matches!(last, Ok(true)) {
+            return Ok(());
+        }
+        if Instant::now() > end {
+            last.with_context(|| format!("not within {limit:?}: {what}"))?;
+            bail!("not within {limit:?}: {what}");
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use smallfleet_crds::names::role;
 use smallfleet_e2e::fleet::{self, node_of};
 
-use crate::common::{NODES, World, assert_none_failed};
+use crate::common::{NODES, World, assert_none_failed, until};
 
 const LEFT_OUT: &str = "node-3";
 
@@ -64,8 +64,8 @@ async fn wait_serving(world: &World, nodes: usize) -> Result<()> {
 /// Waits until the node that was left out has a granted candidate, or neither grant nor candidate.
 async fn wait_candidates(world: &World, there: bool) -> Result<()> {
     let what = match there {
-        true => "back on the node",
-        false => "off the node",
+        true => "candidate back on the node",
+        false => "candidate off the node",
     };
     let granted = world.wait(what, |status| {
         let mut granted = status.rollout.iter().flat_map(|rollout| &rollout.granted);
@@ -73,12 +73,9 @@ async fn wait_candidates(world: &World, there: bool) -> Result<()> {
     });
     granted.await?;
     // A pod that has lost its place drains first.
-    for _ in 0..60 {
+    until(what, Duration::from_secs(30), async || {
         let pods = world.fleet.pods_of(&world.model, role::CANDIDATE).await?;
-        if pods.iter().any(|pod| node_of(pod) == LEFT_OUT) == there {
-            return Ok(());
-        }
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    }
-    anyhow::bail!("the candidate is not {what}")
+        Ok(pods.iter().any(|pod| node_of(pod) == LEFT_OUT) == there)
+    })
+    .await
 }

@@ -1,12 +1,12 @@
 //! A/A: the same model under another environment value is never rolled back, and both arms are equally fast.
 
 use anyhow::{Context, Result, ensure};
-use smallfleet_crds::status::{RolloutState, SmallModelStatus};
+use smallfleet_crds::status::SmallModelStatus;
 use smallfleet_e2e::app::App;
 use smallfleet_e2e::fleet;
 use smallfleet_e2e::load::{Record, median_microseconds};
 
-use crate::common::{World, assert_none_failed, last_rollout_id};
+use crate::common::{World, assert_none_failed, has_counted, last_rollout_id};
 
 /// Least units of both arms together that are compared.
 const EQUAL_UNITS: usize = 20_000;
@@ -74,9 +74,7 @@ async fn roll_out_again(worlds: &[World], run: &str, arms: &mut Arms) -> Result<
         compare(world, run, arms)?;
     }
     for (world, before) in worlds.iter().zip(&before) {
-        let enough = |status: &SmallModelStatus| {
-            fleet::state(status) == Some(RolloutState::Analyzing) && counted(status) >= SHORT
-        };
+        let enough = |status: &SmallModelStatus| has_counted(status, SHORT);
         let status = wait_after(world, before, enough).await?;
         if enough(&status) {
             world.kubectl(&format!("smallfleet promote {} --full", world.model))?;
@@ -118,14 +116,6 @@ fn compare(world: &World, run: &str, arms: &mut Arms) -> Result<()> {
     arms.stable.extend(stable);
     arms.candidate.extend(candidate);
     Ok(())
-}
-
-/// Units of the present rollout's candidate.
-fn counted(status: &SmallModelStatus) -> u64 {
-    let analysis = status.analysis.iter();
-    let objectives = analysis.flat_map(|analysis| &analysis.objectives);
-    let units = objectives.map(|objective| objective.units.candidate);
-    units.max().unwrap_or(0)
 }
 
 /// Waits until a rollout that began after `before` ended is promoted, or is as wanted.

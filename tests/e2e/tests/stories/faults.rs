@@ -14,7 +14,7 @@ use smallfleet_e2e::fleet::{self, is_ready};
 use smallfleet_e2e::lab::SYSTEM;
 use smallfleet_e2e::process;
 
-use crate::common::{PROMOTING_RATE, World, assert_none_failed};
+use crate::common::{NODES, PROMOTING_RATE, World, assert_none_failed, until};
 
 const OPERATOR: &str =
     "kubectl -n smallfleet-system scale deployment smallfleet-operator --replicas";
@@ -58,7 +58,7 @@ async fn assert_counted_once(
         .iter()
         .filter(|record| record.arm == "candidate")
         .count() as u64;
-    let answered = answered.saturating_sub(BURN_IN * crate::common::NODES as u64);
+    let answered = answered.saturating_sub(BURN_IN * NODES as u64);
     for objective in &analysis.objectives {
         let counted = objective.units.candidate;
         ensure!(
@@ -131,22 +131,16 @@ async fn assert_deleted_pod_comes_back(world: &World) -> Result<()> {
         .next()
         .context("a stable pod")?;
     world.kubectl(&format!("delete pod {}", pod.name_any()))?;
-    let limit = Instant::now() + Duration::from_secs(60);
-    loop {
-        let pods = world.fleet.pods_of(&world.model, role::STABLE).await?;
-        let ready = pods
-            .iter()
-            .filter(|other| other.uid() != pod.uid() && is_ready(other))
-            .count();
-        if ready == crate::common::NODES {
-            return Ok(());
-        }
-        ensure!(
-            Instant::now() < limit,
-            "the deleted stable pod did not come back"
-        );
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    }
+    until(
+        "the deleted stable pod back",
+        Duration::from_secs(60),
+        async || {
+            let pods = world.fleet.pods_of(&world.model, role::STABLE).await?;
+            let others = pods.iter().filter(|other| other.uid() != pod.uid());
+            Ok(others.filter(|other| is_ready(other)).count() == NODES)
+        },
+    )
+    .await
 }
 
 #[tokio::test]
