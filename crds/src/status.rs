@@ -246,7 +246,8 @@ pub struct AnalysisStatus {
 pub struct ObjectiveStatus {
     /// Name of the objective.
     pub name: String,
-    /// Bad events that were counted.
+    /// Bad events that were counted. Of latency: requests slower than the percentile of stable's that shows most harm, or than p95
+    /// while none shows any.
     pub events: ArmCounts,
     /// Units that were counted.
     pub units: ArmCounts,

@@ -137,9 +137,9 @@ impl LatencyObjective {
         }
     }
 
-    /// The threshold whose events are shown to people: the tail that matters, or the user's percentile.
+    /// Where the tail begins that matters to people: p95, or the user's percentile.
     #[must_use]
-    pub fn shown_percentile(&self) -> Percentile {
+    pub fn tail_percentile(&self) -> Percentile {
         self.percentile.unwrap_or(Percentile::P95)
     }
 }

@@ -33,7 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let fewer = (runs / 20).max(1);
     println!("# Simulated rollouts\n");
     println!(
-        "alpha 1 %, beta 5 %, objectives latency (10 %) and errors, a coin of 1/2 on the same node."
+        "Written by `make simulated`: alpha 1 %, beta 5 %, objectives latency (10 %) and errors, a coin of 1/2 on the same node."
     );
     for (table, print) in TABLES {
         if wanted.as_ref().is_none_or(|wanted| wanted == table) {

@@ -107,10 +107,23 @@ impl<'a> LatencyEvidence<'a> {
         self.rows(counts, percentile, rho).map(cell).collect()
     }
 
-    /// Matured units and the events shown to people, slower than the shown threshold in either arm.
+    /// Matured units and the events shown to people: slower than the threshold that contributes most to the evidence of
+    /// harm, in either arm. Where none has any, than the tail's.
     #[must_use]
     pub fn shown(&self, counts: &Counts) -> (ArmCounts, ArmCounts) {
-        let rows = self.rows(counts, self.objective.shown_percentile(), Ppm::ONE);
+        let harmed = self
+            .contributions(
+                self.objective.roll_back_weights(),
+                counts,
+                self.objective.roll_back_rho(),
+                ratio::log_e,
+            )
+            .filter(|(_, log_e)| *log_e > 0.0)
+            .max_by(|a, b| a.1.total_cmp(&b.1));
+        let percentile = harmed.map_or(self.objective.tail_percentile(), |(percentile, _)| {
+            percentile
+        });
+        let rows = self.rows(counts, percentile, Ppm::ONE);
         rows.fold(
             (ArmCounts::default(), ArmCounts::default()),
             |(units, events), row| (units.saturating_add(row.1), events.saturating_add(row.2)),
@@ -124,10 +137,22 @@ impl<'a> LatencyEvidence<'a> {
         rho: Ppm,
         log: impl Fn(&[Cell], f64) -> f64,
     ) -> f64 {
-        let weighed = |(percentile, weight): (Percentile, f64)| {
-            weight.ln() + log(&self.cells(counts, percentile, rho), 1.0)
-        };
-        log_sum_exp(&weights.into_iter().map(weighed).collect::<Vec<_>>())
+        let contributions = self.contributions(weights, counts, rho, log);
+        log_sum_exp(&contributions.map(|(_, log)| log).collect::<Vec<_>>())
+    }
+
+    /// The weighed log evidence of each threshold.
+    fn contributions(
+        &self,
+        weights: Vec<(Percentile, f64)>,
+        counts: &Counts,
+        rho: Ppm,
+        log: impl Fn(&[Cell], f64) -> f64,
+    ) -> impl Iterator<Item = (Percentile, f64)> {
+        weights.into_iter().map(move |(percentile, weight)| {
+            let cells = self.cells(counts, percentile, rho);
+            (percentile, weight.ln() + log(&cells, 1.0))
+        })
     }
 
     fn rows(
@@ -182,15 +207,36 @@ mod tests {
         counts.add_latency(500, 0, &table).unwrap();
         let log_e = evidence.log_roll_back(&counts);
         assert!((log_e - 1.567_291_21).abs() < 1e-6, "{log_e}");
+    }
+
+    #[test]
+    fn people_are_shown_the_threshold_that_holds_the_evidence() {
+        let objective = LatencyObjective {
+            signal: LatencySignal::Total,
+            percentile: None,
+            max_increase: Ppm::from_percent(10),
+        };
+        let sample = (1..=1000).collect();
+        let frozen =
+            [FrozenLatency::from_burn_in(LatencySignal::Total, sample, [&objective]).unwrap()];
+        let evidence = LatencyEvidence::new("latency", &objective, &frozen).unwrap();
+        let units = ArmCounts {
+            stable: 31,
+            candidate: 21,
+        };
+        let shown = |candidate: [u64; 6]| {
+            let candidate = candidate.map(|events| vec![events; 6]).to_vec();
+            let table = LatencyCounts::new(units, vec![15, 8, 3, 0, 0, 0], candidate).unwrap();
+            let mut counts = Counts::default();
+            counts.add_latency(500, 0, &table).unwrap();
+            evidence.shown(&counts)
+        };
+        let events = |stable, candidate| (units, ArmCounts { stable, candidate });
+        assert_eq!(shown([21, 21, 20, 1, 0, 0]), events(3, 20));
         assert_eq!(
-            evidence.shown(&counts),
-            (
-                units,
-                ArmCounts {
-                    stable: 25,
-                    candidate: 45
-                }
-            )
+            shown([10, 5, 2, 1, 0, 0]),
+            events(0, 1),
+            "p95: nothing shows harm"
         );
     }
 }

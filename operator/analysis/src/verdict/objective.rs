@@ -81,12 +81,12 @@ impl<'a> ObjectiveEvidence<'a> {
     }
 
     /// Cells whose difference says how many requests are harmed: failed or escalated ones, and for latency those
-    /// beyond the tolerated slow-down of the shown percentile.
+    /// beyond the tolerated slow-down of the tail.
     pub(super) fn harm_cells(&self, counts: &Counts) -> Vec<Cell> {
         let cell = |(pi, counts): (u16, &BinaryCounts)| Cell::of(pi, counts);
         let cells: Vec<Cell> = match self {
             Self::Latency(objective, evidence) => {
-                evidence.cells(counts, objective.shown_percentile(), tolerated(objective))
+                evidence.cells(counts, objective.tail_percentile(), tolerated(objective))
             }
             Self::Errors(_) => counts.errors().map(cell).collect(),
             Self::Escalation(_) => counts.escalations().map(cell).collect(),

@@ -23,7 +23,7 @@ const FORECAST_FACTOR_MAX: f64 = 1024.0;
 pub struct ObjectiveReport {
     /// The user's name of the objective.
     pub name: String,
-    /// Events of each arm: failed, escalated, or slower than the shown threshold.
+    /// Events of each arm: failed, escalated, or slower than the threshold that shows most harm (than the tail's, while none does).
     pub events: ArmCounts,
     /// Matured units of each arm.
     pub units: ArmCounts,
