@@ -10,7 +10,6 @@ mod router;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
@@ -20,8 +19,9 @@ use crate::results::{self, Measured, Table};
 const INTRODUCTION: &str = "# Benchmarks
 
 Written by `make bench`, which measures everything on this machine and puts this page together; `make bench BENCH=router` measures one
-table again. Figures of a shared, small machine: compare the columns of one table, not tables of two machines. Whatever is compared ran in
-turns of a few seconds or less, and a figure is the median over the turns, so a busy moment hits both sides.
+table again. All figures are in `benchmarks/`, a file a table. They are of small, shared machines: compare the columns of one table, not
+tables of two machines. Whatever is compared ran in turns of a few seconds or less, and a figure is the median over the turns, so a busy
+moment hits both sides.
 
 ";
 
@@ -47,7 +47,19 @@ struct Entry {
 /// # Errors
 /// When a result is of another version, or a file cannot be written.
 pub fn write() -> Result<()> {
-    let entries = [
+    let entries = entries()?;
+    let plots = results::folder()?;
+    for (file, svg) in entries.iter().flat_map(|entry| &entry.section.plots) {
+        fs::write(plots.join(file), svg).with_context(|| format!("write {file}"))?;
+    }
+    let page = results::docs()?.join("benchmarks.md");
+    fs::write(&page, text(&entries))?;
+    println!("{}", page.display());
+    Ok(())
+}
+
+fn entries() -> Result<[Entry; 7]> {
+    Ok([
         entry(
             "Rollback: from the decision to the last candidate request",
             rollbacks::section,
@@ -58,22 +70,7 @@ pub fn write() -> Result<()> {
         entry("Classification beside Python", classify::section)?,
         entry("From a commit to serving", commit::section)?,
         entry("At rest", rest::section)?,
-    ];
-    let docs = docs()?;
-    let plots = docs.join("benchmarks");
-    fs::create_dir_all(&plots).with_context(|| format!("create {}", plots.display()))?;
-    for (file, svg) in entries.iter().flat_map(|entry| &entry.section.plots) {
-        fs::write(plots.join(file), svg).with_context(|| format!("write {file}"))?;
-    }
-    let page = docs.join("benchmarks.md");
-    fs::write(&page, text(&entries))?;
-    println!("{}", page.display());
-    Ok(())
-}
-
-fn docs() -> Result<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    Ok(root.canonicalize().context("the checkout")?.join("docs"))
+    ])
 }
 
 fn entry<T: Table>(title: &'static str, section: fn(&T) -> Section) -> Result<Entry> {
@@ -111,14 +108,22 @@ fn entry<T: Table>(title: &'static str, section: fn(&T) -> Section) -> Result<En
 }
 
 fn text(entries: &[Entry]) -> String {
-    let mut text = INTRODUCTION.to_owned() + &circumstances(entries);
-    text += "| table | measured | commit | took |\n|---|---|---|---|\n";
+    let machines: BTreeSet<String> = entries.iter().filter_map(machine).collect();
+    let mut text = INTRODUCTION.to_owned() + &circumstances(&machines);
+    text += "| table | measured | machine | commit | took |\n|---|---|---|---|---|\n";
     for entry in entries {
         text += &match &entry.taken {
             Some((taken, commit, seconds)) => {
-                format!("| `{}` | {taken} | {commit} | {seconds} s |\n", entry.name)
+                let place = machines
+                    .iter()
+                    .position(|one| machine(entry).as_ref() == Some(one));
+                let number = place.map_or(0, |place| place + 1);
+                format!(
+                    "| `{}` | {taken} | {number} | {commit} | {seconds} s |\n",
+                    entry.name
+                )
             }
-            None => format!("| `{}` | not yet | | |\n", entry.name),
+            None => format!("| `{}` | not yet | | | |\n", entry.name),
         };
     }
     for Entry { section, .. } in entries {
@@ -130,13 +135,15 @@ fn text(entries: &[Entry]) -> String {
     text
 }
 
-/// The machine and the versions.
-fn circumstances(entries: &[Entry]) -> String {
+fn machine(entry: &Entry) -> Option<String> {
+    entry.machine.as_ref().map(Machine::describe)
+}
+
+/// The machines and the versions.
+fn circumstances(machines: &BTreeSet<String>) -> String {
     let mut text = String::new();
-    let machines = entries.iter().filter_map(|entry| entry.machine.as_ref());
-    let machines: BTreeSet<String> = machines.map(Machine::describe).collect();
-    for machine in machines {
-        text += &format!("- Machine: {machine}\n");
+    for (number, machine) in (1..).zip(machines) {
+        text += &format!("- Machine {number}: {machine}\n");
     }
     let versions = smallfleet_cluster::versions();
     let named = |line: &&String| {
@@ -145,7 +152,7 @@ fn circumstances(entries: &[Entry]) -> String {
     };
     let versions: Vec<&str> = versions.iter().filter(named).map(String::as_str).collect();
     text += &format!(
-        "- Cluster: three nodes on this machine; {}\n",
+        "- Cluster: three nodes on the one machine; {}\n",
         versions.join(", ")
     );
     text += "- ONNX Runtime 1.31.1 on both sides; the models are those of `make models` (MiniLM classifiers, int8; `slow` is fp32 and padded)\n\n";
@@ -163,6 +170,11 @@ mod tests {
     use crate::tables::rest::Data;
 
     #[test]
+    fn the_committed_results_are_of_this_version() {
+        entries().expect("results that can be read: measure again, or convert them");
+    }
+
+    #[test]
     fn a_table_that_was_not_measured_says_how() {
         let section = Section {
             title: "At rest",
@@ -177,7 +189,7 @@ mod tests {
         };
         let text = text(&[entry]);
         for words in [
-            "| `rest` | not yet | | |",
+            "| `rest` | not yet | | | |",
             "## At rest",
             "![At rest](benchmarks/rest.svg)",
         ] {

@@ -94,7 +94,7 @@ fn read(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_default()
 }
 
-/// The commit that is checked out, with `+` where files differ from it.
+/// The commit that is checked out, with `+` where files other than documents differ from it.
 pub fn commit() -> String {
     let git = |arguments: &[&str]| {
         let output = Command::new("git")
@@ -107,8 +107,15 @@ pub fn commit() -> String {
     let Some(hash) = git(&["rev-parse", "--short=10", "HEAD"]) else {
         return "unknown".to_owned();
     };
-    let is_changed = git(&["status", "--porcelain", "--untracked-files=no"])
-        .is_some_and(|changes| !changes.is_empty());
+    let status = [
+        "status",
+        "--porcelain",
+        "--untracked-files=no",
+        "--",
+        ":/",
+        ":!/docs",
+    ];
+    let is_changed = git(&status).is_some_and(|changes| !changes.is_empty());
     format!("{hash}{}", if is_changed { "+" } else { "" })
 }
 

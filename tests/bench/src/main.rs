@@ -19,7 +19,7 @@ use clap::{Parser, Subcommand};
 use tables::{classify, commit, rest, rollbacks, router, verdicts};
 
 #[derive(Parser)]
-#[command(about = "Measures Smallfleet; results are kept in $SMALLFLEET_CACHE/bench")]
+#[command(about = "Measures Smallfleet; results are kept in docs/benchmarks")]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -1,16 +1,15 @@
-//! Results in the cache folder: one JSON file a table, from which the document is put together.
+//! Results beside the document's plots: one JSON file a table, from which the document is put together. They are committed with it,
+//! so that a table can be measured again on another machine, another day.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use crate::machine::{self, Machine};
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use smallfleet_cluster::Layout;
-
-use crate::machine::{self, Machine};
 
 /// The figures of one table.
 pub trait Table: Serialize + DeserializeOwned {
@@ -29,9 +28,15 @@ pub struct Measured<T> {
     pub data: T,
 }
 
-/// Where results are kept.
+/// The checkout's folder of documents.
+pub fn docs() -> Result<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    Ok(root.canonicalize().context("the checkout")?.join("docs"))
+}
+
+/// Where results and plots are kept.
 pub fn folder() -> Result<PathBuf> {
-    let folder = Layout::from_environment()?.cache().join("bench");
+    let folder = docs()?.join("benchmarks");
     fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
     Ok(folder)
 }

@@ -1,5 +1,6 @@
 //! A SmallModel of the local cluster, with an application that loads it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,17 +9,26 @@ use kube::Resource;
 use kube::api::ListParams;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use smallfleet_crds::names::{port, role};
 use smallfleet_crds::status::SmallModelStatus;
 use smallfleet_e2e::app::App;
 use smallfleet_e2e::fleet::{self, Fleet};
 use smallfleet_e2e::lab::Lab;
 use smallfleet_e2e::manifest::Manifest;
 
+use crate::ask::{self, Load, Target};
+use crate::processes;
 use crate::records::Records;
+use crate::stats::as_f64;
 
 const INSTALL_LIMIT: Duration = Duration::from_secs(180);
 const LOAD_LIMIT: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(100);
+/// Share of the machine's cores that requests take where no rate is asked for. Busy engines have queues, and a coin's runs make a
+/// queue longer: a promise about engines that bear their load is not measured on others.
+const BUSY: f64 = 0.2;
+/// How long the cost of a request is measured.
+const TASTE: Duration = Duration::from_secs(5);
 const HOSTNAME: &str = "kubernetes.io/hostname";
 
 /// Namespaces of the tables.
@@ -104,21 +114,71 @@ impl Site {
         }
     }
 
-    /// One SmallModel on each node, which are as many rollouts as there can be at once: a node holds one candidate.
+    /// One SmallModel on each node that serves `good`, which are as many rollouts as there can be at once: a node holds one
+    /// candidate.
     ///
     /// # Errors
-    /// When the namespace cannot be made.
-    pub async fn one_on_each_node(lab: &Arc<Lab>, namespace: &str) -> Result<Vec<Self>> {
+    /// When the namespace cannot be made, or a model does not become ready.
+    pub async fn one_on_each_node(
+        lab: &Arc<Lab>,
+        namespace: &str,
+        step_seconds: u32,
+    ) -> Result<Vec<Self>> {
         let fleet = lab.namespace(namespace).await?;
         let nodes = lab.machines()?;
-        let names = nodes.nodes().into_iter().map(|node| node.name());
-        let numbered = names.enumerate();
-        Ok(numbered
-            .map(|(index, node)| {
-                let model = format!("intent-{}", index + 1);
-                Self::new(Arc::clone(lab), fleet.clone(), &model, Some(&node))
-            })
-            .collect())
+        let mut sites = Vec::new();
+        for (index, node) in nodes.nodes().into_iter().enumerate() {
+            let model = format!("intent-{}", index + 1);
+            let site = Self {
+                step_seconds,
+                ..Self::new(Arc::clone(lab), fleet.clone(), &model, Some(&node.name()))
+            };
+            site.install("good").await?;
+            sites.push(site);
+        }
+        Ok(sites)
+    }
+
+    /// Requests a second to ask each of these models: as said, else what they bear when all are asked at once, so that together
+    /// they take a fifth of the machine's cores. Measured, for machines differ: a request alone takes about one core for as long
+    /// as its answer.
+    ///
+    /// # Errors
+    /// When the first model does not answer.
+    pub async fn rate(sites: &[Self], said: Option<f64>) -> Result<f64> {
+        if let Some(said) = said {
+            return Ok(said);
+        }
+        let first = sites.first().context("no model")?;
+        let addresses = first.stable_addresses().await?;
+        let target = Target::Http(*addresses.first().context("no stable pod")?);
+        let bodies =
+            ask::bodies(&processes::required("SMALLFLEET_MODELS")?.join("requests.jsonl"))?;
+        let load = Load {
+            clients: 1,
+            lasting: TASTE,
+            pace: None,
+        };
+        let alone = ask::ask(&target, &bodies, load).await?;
+        let cores = as_f64(std::thread::available_parallelism()?.get());
+        let seconds = alone.milliseconds(0.5) / 1000.0;
+        let rate = (BUSY * cores / seconds / as_f64(sites.len()))
+            .round()
+            .max(1.0);
+        println!(
+            "a request alone takes {:.1} ms: {rate} requests/s a model",
+            seconds * 1000.0
+        );
+        Ok(rate)
+    }
+
+    /// Where the routers of the stable pods listen.
+    pub async fn stable_addresses(&self) -> Result<Vec<SocketAddr>> {
+        let pods = self.fleet.pods_of(&self.model, role::STABLE).await?;
+        let addresses = pods.into_iter().filter_map(|pod| pod.status?.pod_ip);
+        addresses
+            .map(|address| Ok(SocketAddr::new(address.parse()?, port::FRONT)))
+            .collect()
     }
 
     /// The manifest; `run` makes another revision of the same model, by an environment value that nothing reads.

@@ -1,6 +1,5 @@
 //! From `kubectl apply` of a new SmallModel to serving on every node.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,7 +7,7 @@ use anyhow::{Result, ensure};
 use bytes::Bytes;
 use clap::Args;
 use serde::{Deserialize, Serialize};
-use smallfleet_crds::names::{port, role};
+use smallfleet_crds::names::role;
 use smallfleet_e2e::fleet;
 
 use crate::ask;
@@ -112,13 +111,8 @@ async fn one_run(site: &Site, image: &str, nodes: usize, is_pulled: bool) -> Res
 /// Stable pods that answer a request now.
 async fn answering(site: &Site, body: &Bytes) -> Result<usize> {
     let mut answering = 0;
-    for pod in site.fleet.pods_of(&site.model, role::STABLE).await? {
-        let address = pod.status.and_then(|status| status.pod_ip);
-        if let Some(address) = address
-            && ask::classifies(SocketAddr::new(address.parse()?, port::FRONT), body).await
-        {
-            answering += 1;
-        }
+    for address in site.stable_addresses().await? {
+        answering += usize::from(ask::classifies(address, body).await);
     }
     Ok(answering)
 }

@@ -33,9 +33,9 @@ pub struct Arguments {
     /// Of these, by the evidence against `slow`; the rest by `kubectl smallfleet abort`
     #[arg(long, default_value_t = 12)]
     by_evidence: usize,
-    /// Requests a second on each model's node
-    #[arg(long, default_value_t = 50.0)]
-    rate: f64,
+    /// Requests a second on each model's node; by itself what the machine bears
+    #[arg(long)]
+    rate: Option<f64>,
 }
 
 /// The table.
@@ -87,12 +87,14 @@ pub async fn run(arguments: Arguments) -> Result<Data> {
         "--by-evidence is more than --runs"
     );
     let lab = site::lab()?;
-    let sites = Site::one_on_each_node(&lab, NAMESPACE).await?;
+    // No step ends by itself: an aborted candidate must not have won before.
+    let sites = Site::one_on_each_node(&lab, NAMESPACE, 3600).await?;
     let models_at_once = sites.len();
+    let rate = Site::rate(&sites, arguments.rate).await?;
     let shared = Arc::new(Shared::new(&arguments));
     let mut tasks = tokio::task::JoinSet::new();
     for site in sites {
-        tasks.spawn(work(site, Arc::clone(&shared), arguments.rate));
+        tasks.spawn(work(site, Arc::clone(&shared), rate));
     }
     while let Some(ended) = tasks.join_next().await {
         ended??;
@@ -100,7 +102,7 @@ pub async fn run(arguments: Arguments) -> Result<Data> {
     lab.delete_namespace(NAMESPACE)?;
     let done = shared.done();
     Ok(Data {
-        rate: arguments.rate,
+        rate,
         models_at_once,
         runs: done.runs.clone(),
         broken: done.broken.clone(),
@@ -175,12 +177,6 @@ impl Shared {
 }
 
 async fn work(site: Site, shared: Arc<Shared>, rate: f64) -> Result<()> {
-    // No step ends by itself: an aborted candidate must not have won before.
-    let site = Site {
-        step_seconds: 3600,
-        ..site
-    };
-    site.install("good").await?;
     let mut records = site.start_load(Rate::constant(rate)).await?;
     let mut number = 0;
     while let Some(by) = shared.next() {
@@ -256,7 +252,7 @@ mod tests {
         Arguments {
             runs,
             by_evidence,
-            rate: 1.0,
+            rate: None,
         }
     }
 

@@ -33,9 +33,9 @@ pub struct EvidenceArguments {
     /// Rollouts of an equal revision
     #[arg(long, default_value_t = 5)]
     equal: usize,
-    /// Requests a second on each model's node
-    #[arg(long, default_value_t = 40.0)]
-    rate: f64,
+    /// Requests a second on each model's node; by itself what the machine bears
+    #[arg(long)]
+    rate: Option<f64>,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -43,9 +43,9 @@ pub struct EqualArguments {
     /// Rollouts of an equal revision
     #[arg(long, default_value_t = 100)]
     runs: usize,
-    /// Requests a second on each model's node, on average
-    #[arg(long, default_value_t = 50.0)]
-    rate: f64,
+    /// Requests a second on each model's node, on average; by itself what the machine bears
+    #[arg(long)]
+    rate: Option<f64>,
     /// Share by which the rate swings up and down
     #[arg(long, default_value_t = 0.6)]
     swing: f64,
@@ -112,13 +112,12 @@ pub struct Run {
 /// # Errors
 /// When the cluster is not up, or too many runs come to nothing.
 pub async fn evidence(arguments: EvidenceArguments) -> Result<Evidence> {
-    let rate = Rate::constant(arguments.rate);
-    let mut bench = Bench::start(site::namespace::EVIDENCE, rate).await?;
+    let mut bench = Bench::start(site::namespace::EVIDENCE, arguments.rate, Rate::constant).await?;
     let slow = bench.runs("slow", arguments.slow).await?;
     let equal = bench.runs("good", arguments.equal).await?;
     let models_at_once = bench.workers.len();
     Ok(Evidence {
-        rate,
+        rate: bench.rate,
         models_at_once,
         slow,
         equal,
@@ -131,16 +130,16 @@ pub async fn evidence(arguments: EvidenceArguments) -> Result<Evidence> {
 /// # Errors
 /// As [`evidence`].
 pub async fn equal(arguments: EqualArguments) -> Result<Equal> {
-    let rate = Rate {
-        mean: arguments.rate,
+    let swinging = |mean| Rate {
+        mean,
         swing: arguments.swing,
         swing_seconds: arguments.swing_seconds,
     };
-    let mut bench = Bench::start(site::namespace::EQUAL, rate).await?;
+    let mut bench = Bench::start(site::namespace::EQUAL, arguments.rate, swinging).await?;
     let runs = bench.runs("good", arguments.runs).await?;
     let models_at_once = bench.workers.len();
     Ok(Equal {
-        rate,
+        rate: bench.rate,
         models_at_once,
         runs,
         broken: bench.end()?,
@@ -149,6 +148,7 @@ pub async fn equal(arguments: EqualArguments) -> Result<Equal> {
 
 struct Bench {
     namespace: &'static str,
+    rate: Rate,
     workers: Vec<Worker>,
     broken: Vec<String>,
 }
@@ -162,15 +162,16 @@ struct Worker {
 }
 
 impl Bench {
-    async fn start(namespace: &'static str, rate: Rate) -> Result<Self> {
+    async fn start(
+        namespace: &'static str,
+        said: Option<f64>,
+        rate: impl Fn(f64) -> Rate,
+    ) -> Result<Self> {
         let lab = site::lab()?;
+        let sites = Site::one_on_each_node(&lab, namespace, 5).await?;
+        let rate = rate(Site::rate(&sites, said).await?);
         let mut workers = Vec::new();
-        for site in Site::one_on_each_node(&lab, namespace).await? {
-            let site = Site {
-                step_seconds: 5,
-                ..site
-            };
-            site.install("good").await?;
+        for site in sites {
             let records = site.start_load(rate).await?;
             workers.push(Worker {
                 site,
@@ -180,6 +181,7 @@ impl Bench {
         }
         Ok(Self {
             namespace,
+            rate,
             workers,
             broken: Vec::new(),
         })
