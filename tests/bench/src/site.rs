@@ -15,20 +15,13 @@ use smallfleet_e2e::app::App;
 use smallfleet_e2e::fleet::{self, Fleet};
 use smallfleet_e2e::lab::Lab;
 use smallfleet_e2e::manifest::Manifest;
+use smallfleet_e2e::pace;
 
-use crate::ask::{self, Load, Target};
-use crate::processes;
 use crate::records::Records;
-use crate::stats::as_f64;
 
 const INSTALL_LIMIT: Duration = Duration::from_secs(180);
 const LOAD_LIMIT: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(100);
-/// Share of the machine's cores that requests take where no rate is asked for. Busy engines have queues, and a coin's runs make a
-/// queue longer: a promise about engines that bear their load is not measured on others.
-const BUSY: f64 = 0.2;
-/// How long the cost of a request is measured.
-const TASTE: Duration = Duration::from_secs(5);
 const HOSTNAME: &str = "kubernetes.io/hostname";
 
 /// Namespaces of the tables.
@@ -139,9 +132,7 @@ impl Site {
         Ok(sites)
     }
 
-    /// Requests a second to ask each of these models: as said, else what they bear when all are asked at once, so that together
-    /// they take a fifth of the machine's cores. Measured, for machines differ: a request alone takes about one core for as long
-    /// as its answer.
+    /// Requests a second to ask each of these models: as said, else what the machine bears when all are asked at once.
     ///
     /// # Errors
     /// When the first model does not answer.
@@ -150,25 +141,9 @@ impl Site {
             return Ok(said);
         }
         let first = sites.first().context("no model")?;
-        let addresses = first.stable_addresses().await?;
-        let target = Target::Http(*addresses.first().context("no stable pod")?);
-        let bodies =
-            ask::bodies(&processes::required("SMALLFLEET_MODELS")?.join("requests.jsonl"))?;
-        let load = Load {
-            clients: 1,
-            lasting: TASTE,
-            pace: None,
-        };
-        let alone = ask::ask(&target, &bodies, load).await?;
-        let cores = as_f64(std::thread::available_parallelism()?.get());
-        let seconds = alone.milliseconds(0.5) / 1000.0;
-        let rate = (BUSY * cores / seconds / as_f64(sites.len()))
-            .round()
-            .max(1.0);
-        println!(
-            "a request alone takes {:.1} ms: {rate} requests/s a model",
-            seconds * 1000.0
-        );
+        let rate = pace::bearable(&first.fleet, &first.model, sites.len()).await?;
+        let rate = rate.round().max(1.0);
+        println!("the machine bears {rate} requests/s of each model");
         Ok(rate)
     }
 

@@ -58,7 +58,8 @@ impl App {
             "name": "app",
             "image": self.image,
             "env": environment,
-            "resources": {"requests": {"cpu": "20m", "memory": "64Mi"}},
+            // More than it takes: it must not stand still where pods that start take all the rest.
+            "resources": {"requests": {"cpu": "200m", "memory": "64Mi"}},
             "readinessProbe": {"httpGet": {"path": "/records?from=100000000", "port": STATS_PORT}, "periodSeconds": 1},
             "volumeMounts": [{"name": "requests", "mountPath": "/requests", "readOnly": true}],
             "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},

@@ -6,6 +6,7 @@ pub mod fleet;
 pub mod lab;
 pub mod load;
 pub mod manifest;
+pub mod pace;
 pub mod process;
 pub mod shell;
 pub mod story;

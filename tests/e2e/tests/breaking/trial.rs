@@ -59,7 +59,7 @@ impl Trial {
             requests: world.lab.image("requests").to_owned(),
             // A partitioned node reaches no DNS, and that is not what is tried here.
             address: Some(address.trim().to_owned()),
-            rate: world.rate,
+            rate: world.bearable_rate().await?,
             chat_tokens: None,
         };
         application.start(&world.lab.shell, NODES).await?;

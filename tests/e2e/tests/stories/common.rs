@@ -9,6 +9,7 @@ use smallfleet_e2e::app::{self, App};
 use smallfleet_e2e::fleet::{self, Fleet};
 use smallfleet_e2e::lab::Lab;
 use smallfleet_e2e::manifest::Manifest;
+use smallfleet_e2e::pace;
 
 pub const NODES: usize = 3;
 /// A whole short rollout, with room for a busy machine.
@@ -39,7 +40,7 @@ pub struct World {
     pub model: String,
     pub dataset: &'static str,
     pub steps: &'static [(&'static str, u32)],
-    /// Requests a second from each node.
+    /// Requests a second from each node; less where the machine does not bear them.
     pub rate: f64,
     /// The only node that serves; all of them where it is `None`.
     pub node: Option<&'static str>,
@@ -119,6 +120,18 @@ impl World {
         Ok(status)
     }
 
+    /// The rate, or what the machine bears. A text generator's is of requests that are few anyway.
+    pub async fn bearable_rate(&self) -> Result<f64> {
+        if self.chat_tokens.is_some() {
+            return Ok(self.rate);
+        }
+        let bearable = pace::bearable(&self.fleet, &self.model, NODES).await?;
+        if bearable < self.rate {
+            println!("{bearable:.0} requests a second from each node: this machine bears no more");
+        }
+        Ok(self.rate.min(bearable))
+    }
+
     /// Load from every node.
     pub async fn load(&self) -> Result<App> {
         let application = App {
@@ -127,7 +140,7 @@ impl World {
             image: self.lab.image("load").to_owned(),
             requests: self.lab.image("requests").to_owned(),
             address: None,
-            rate: self.rate,
+            rate: self.bearable_rate().await?,
             chat_tokens: self.chat_tokens,
         };
         application.start(&self.lab.shell, NODES).await?;

@@ -1,0 +1,52 @@
+//! How fast this machine may be asked: machines differ several times over, and all nodes of the local cluster share one.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::Request;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use smallfleet_crds::names::{port, role};
+
+use crate::fleet::Fleet;
+
+/// Share of the machine's cores that requests may take. Busy engines have queues, and a coin's runs make a queue longer: what is
+/// promised of engines that bear their load is not tried on others. The rest is for pods that start, and for what asks.
+const BUSY: f64 = 0.2;
+/// Requests whose time is taken, one after the other; the median counts.
+const REQUESTS: usize = 40;
+const TEXT: &str =
+    r#"{"text": "the minister announced a new budget for the schools of the region"}"#;
+
+/// Requests a second for each of so many applications that ask classifiers like this one: together they take a fifth of the
+/// machine's cores. Measured: a request alone takes about one core for as long as its answer.
+///
+/// # Errors
+/// When no stable pod of the model answers.
+pub async fn bearable(fleet: &Fleet, model: &str, applications: usize) -> Result<f64> {
+    let pods = fleet.pods_of(model, role::STABLE).await?;
+    let mut addresses = pods.into_iter().filter_map(|pod| pod.status?.pod_ip);
+    let address = addresses.next().context("no stable pod")?;
+    let seconds = seconds_alone(&format!("http://{address}:{}/v1/classify", port::FRONT)).await?;
+    let cores = std::thread::available_parallelism()?.get() as f64;
+    Ok(BUSY * cores / seconds / applications as f64)
+}
+
+async fn seconds_alone(url: &str) -> Result<f64> {
+    let client: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
+    let mut seconds = Vec::with_capacity(REQUESTS);
+    for _ in 0..REQUESTS {
+        let request = Request::post(url)
+            .header("content-type", "application/json")
+            .body(Full::from(TEXT))?;
+        let start = Instant::now();
+        let answer = client.request(request).await?;
+        ensure!(answer.status().is_success(), "{url}: {}", answer.status());
+        answer.into_body().collect().await?;
+        seconds.push(start.elapsed().as_secs_f64());
+    }
+    seconds.sort_by(f64::total_cmp);
+    Ok(seconds[REQUESTS / 2])
+}
