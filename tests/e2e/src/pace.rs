@@ -15,8 +15,6 @@ use crate::fleet::Fleet;
 /// Share of the machine's cores that requests may take. Busy engines have queues, and a coin's runs make a queue longer: what is
 /// promised of engines that bear their load is not tried on others. The rest is for pods that start, and for what asks.
 const BUSY: f64 = 0.2;
-/// Requests whose time is taken, one after the other; the median counts.
-const REQUESTS: usize = 40;
 const TEXT: &str =
     r#"{"text": "the minister announced a new budget for the schools of the region"}"#;
 
@@ -26,21 +24,32 @@ const TEXT: &str =
 /// # Errors
 /// When no stable pod of the model answers.
 pub async fn bearable(fleet: &Fleet, model: &str, applications: usize) -> Result<f64> {
-    let pods = fleet.pods_of(model, role::STABLE).await?;
-    let mut addresses = pods.into_iter().filter_map(|pod| pod.status?.pod_ip);
-    let address = addresses.next().context("no stable pod")?;
-    let seconds = seconds_alone(&format!("http://{address}:{}/v1/classify", port::FRONT)).await?;
+    let seconds = seconds_alone(fleet, model, "v1/classify", TEXT, 40).await?;
     let cores = std::thread::available_parallelism()?.get() as f64;
     Ok(BUSY * cores / seconds / applications as f64)
 }
 
-async fn seconds_alone(url: &str) -> Result<f64> {
+/// Seconds until a stable pod of the model has answered such a request, the median of some that are sent one after the other.
+///
+/// # Errors
+/// When there is no stable pod, or it does not answer well.
+pub async fn seconds_alone(
+    fleet: &Fleet,
+    model: &str,
+    path: &str,
+    body: &str,
+    requests: usize,
+) -> Result<f64> {
+    let pods = fleet.pods_of(model, role::STABLE).await?;
+    let mut addresses = pods.into_iter().filter_map(|pod| pod.status?.pod_ip);
+    let address = addresses.next().context("no stable pod")?;
+    let url = format!("http://{address}:{}/{path}", port::FRONT);
     let client: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
-    let mut seconds = Vec::with_capacity(REQUESTS);
-    for _ in 0..REQUESTS {
-        let request = Request::post(url)
+    let mut seconds = Vec::with_capacity(requests);
+    for _ in 0..requests {
+        let request = Request::post(&url)
             .header("content-type", "application/json")
-            .body(Full::from(TEXT))?;
+            .body(Full::from(body.to_owned()))?;
         let start = Instant::now();
         let answer = client.request(request).await?;
         ensure!(answer.status().is_success(), "{url}: {}", answer.status());
@@ -48,5 +57,5 @@ async fn seconds_alone(url: &str) -> Result<f64> {
         seconds.push(start.elapsed().as_secs_f64());
     }
     seconds.sort_by(f64::total_cmp);
-    Ok(seconds[REQUESTS / 2])
+    seconds.get(requests / 2).copied().context("no request")
 }

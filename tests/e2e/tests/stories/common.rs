@@ -12,8 +12,8 @@ use smallfleet_e2e::manifest::Manifest;
 use smallfleet_e2e::pace;
 
 pub const NODES: usize = 3;
-/// A whole short rollout, with room for a busy machine.
-pub const ROLLOUT: Duration = Duration::from_secs(300);
+/// A whole short rollout, with room for a slow and busy machine.
+pub const ROLLOUT: Duration = Duration::from_secs(600);
 /// Requests a second from each node where a story waits for the evidence of a promotion.
 pub const PROMOTING_RATE: f64 = 40.0;
 
