@@ -141,7 +141,7 @@ impl Site {
             return Ok(said);
         }
         let first = sites.first().context("no model")?;
-        let rate = pace::bearable(&first.fleet, &first.model, sites.len()).await?;
+        let rate = pace::bearable(&first.fleet, &first.model, sites.len(), sites.len()).await?;
         let rate = rate.round().max(1.0);
         println!("the machine bears {rate} requests/s of each model");
         Ok(rate)

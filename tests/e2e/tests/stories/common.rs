@@ -125,7 +125,8 @@ impl World {
         if self.chat_tokens.is_some() {
             return Ok(self.rate);
         }
-        let bearable = pace::bearable(&self.fleet, &self.model, NODES).await?;
+        let engines = self.node.map_or(NODES, |_| 1);
+        let bearable = pace::bearable(&self.fleet, &self.model, NODES, engines).await?;
         if bearable < self.rate {
             println!("{bearable:.0} requests a second from each node: this machine bears no more");
         }
