@@ -12,19 +12,17 @@ use smallfleet_crds::names::{port, role};
 
 use crate::fleet::Fleet;
 
-/// Share of the machine's cores that requests may take. Busy engines have queues, and a coin's runs make a queue longer: what is
-/// promised of engines that bear their load is not tried on others. The rest is for pods that start, and for what asks.
-const BUSY: f64 = 0.2;
 const TEXT: &str =
     r#"{"text": "the minister announced a new budget for the schools of the region"}"#;
 
 /// Requests a second for each of so many applications that ask so many engines with a classifier like this one: together they
-/// take a fifth of the machine's cores, or of the engines, which have a core each. Measured: a request alone takes about one core
-/// for as long as its answer.
+/// take this share of the machine's cores, or of the engines, which have a core each. Measured: a request alone takes about one
+/// core for as long as its answer.
 ///
 /// # Errors
 /// When no stable pod of the model answers.
 pub async fn bearable(
+    share: f64,
     fleet: &Fleet,
     model: &str,
     applications: usize,
@@ -32,7 +30,7 @@ pub async fn bearable(
 ) -> Result<f64> {
     let seconds = seconds_alone(fleet, model, "v1/classify", TEXT, 40).await?;
     let cores = std::thread::available_parallelism()?.get().min(engines);
-    Ok(BUSY * cores as f64 / seconds / applications as f64)
+    Ok(share * cores as f64 / seconds / applications as f64)
 }
 
 /// Seconds until a stable pod of the model has answered such a request, the median of some that are sent one after the other.

@@ -14,6 +14,8 @@ use smallfleet_e2e::pace;
 pub const NODES: usize = 3;
 /// A whole short rollout, with room for a slow and busy machine.
 pub const ROLLOUT: Duration = Duration::from_secs(600);
+/// Share of the machine's cores that requests may take. Pods that start take the rest for seconds, and no request may fail of it.
+const BUSY: f64 = 0.1;
 /// Requests a second from each node where a story waits for the evidence of a promotion.
 pub const PROMOTING_RATE: f64 = 40.0;
 
@@ -126,7 +128,7 @@ impl World {
             return Ok(self.rate);
         }
         let engines = self.node.map_or(NODES, |_| 1);
-        let bearable = pace::bearable(&self.fleet, &self.model, NODES, engines).await?;
+        let bearable = pace::bearable(BUSY, &self.fleet, &self.model, NODES, engines).await?;
         if bearable < self.rate {
             println!("{bearable:.0} requests a second from each node: this machine bears no more");
         }

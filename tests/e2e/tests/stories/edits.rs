@@ -16,8 +16,6 @@ async fn placement_edits_fail_no_request_and_decide_nothing() -> Result<()> {
     let mut world = World::new("e2e-placement").await?;
     // No verdict comes of the evidence either.
     world.steps = &[("100%", 600)];
-    // Three candidates start at once, on nodes that share this machine: for seconds an engine has a fraction of a core.
-    world.rate = 10.0;
     let first = world.install("good").await?;
     let application = world.load().await?;
 

@@ -140,7 +140,6 @@ const FIELDS: &str = "    resources: {requests: {cpu: 100m, memory: 384Mi}, limi
 async fn pods_carry_what_the_manifest_says() -> Result<()> {
     let mut world = World::new("e2e-fields").await?;
     world.node = Some("node-1");
-    world.rate = 5.0;
     world.kubectl("create serviceaccount shopkeeper")?;
     world.kubectl("create secret docker-registry pull --docker-server=registry.example.com --docker-username=u --docker-password=p")?;
     let plain = "    resources: {requests: {cpu: 100m, memory: 384Mi}}\n";
