@@ -1,6 +1,5 @@
 //! A SmallModel of the local cluster, with an application that loads it.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,7 +8,6 @@ use kube::Resource;
 use kube::api::ListParams;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use smallfleet_crds::names::{port, role};
 use smallfleet_crds::status::SmallModelStatus;
 use smallfleet_e2e::app::App;
 use smallfleet_e2e::fleet::{self, Fleet};
@@ -149,15 +147,6 @@ impl Site {
         let rate = rate.round().max(1.0);
         println!("the machine bears {rate} requests/s of each model");
         Ok(rate)
-    }
-
-    /// Where the routers of the stable pods listen.
-    pub async fn stable_addresses(&self) -> Result<Vec<SocketAddr>> {
-        let pods = self.fleet.pods_of(&self.model, role::STABLE).await?;
-        let addresses = pods.into_iter().filter_map(|pod| pod.status?.pod_ip);
-        addresses
-            .map(|address| Ok(SocketAddr::new(address.parse()?, port::FRONT)))
-            .collect()
     }
 
     /// The manifest; `run` makes another revision of the same model, by an environment value that nothing reads.

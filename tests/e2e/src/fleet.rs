@@ -1,5 +1,6 @@
 //! A namespace with SmallModels, and what one waits for there.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
@@ -93,6 +94,18 @@ impl Fleet {
             .list(&ListParams::default().labels(&selector))
             .await?
             .items)
+    }
+
+    /// Where the routers of a model's stable pods listen; pods without an address yet are left out.
+    ///
+    /// # Errors
+    /// When the API server does not answer.
+    pub async fn stable_addresses(&self, model: &str) -> Result<Vec<SocketAddr>> {
+        let pods = self.pods_of(model, names::role::STABLE).await?;
+        let addresses = pods.into_iter().filter_map(|pod| pod.status?.pod_ip);
+        addresses
+            .map(|address| Ok(SocketAddr::new(address.parse()?, names::port::FRONT)))
+            .collect()
     }
 }
 

@@ -8,7 +8,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::Request;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
-use smallfleet_crds::names::{port, role};
+use serde_json::json;
 
 use crate::fleet::Fleet;
 
@@ -33,21 +33,38 @@ pub async fn bearable(
     Ok(share * cores as f64 / seconds / applications as f64)
 }
 
+/// Requests a second for each of so many applications that ask one text generator: the engine of each arm, with half of them, is
+/// half busy at most, also where a revision's template adds 300 tokens, which take a core for a third of a second or for several
+/// times as long.
+///
+/// # Errors
+/// When no stable pod of the model answers.
+pub async fn bearable_chats(
+    fleet: &Fleet,
+    model: &str,
+    applications: usize,
+    tokens: u32,
+) -> Result<f64> {
+    let messages = json!([{"role": "user", "content": "word ".repeat(300)}]);
+    let body = json!({"messages": messages, "max_tokens": tokens}).to_string();
+    let seconds = seconds_alone(fleet, model, "v1/chat/completions", &body, 3).await?;
+    Ok(1.0 / seconds / applications as f64)
+}
+
 /// Seconds until a stable pod of the model has answered such a request, the median of some that are sent one after the other.
 ///
 /// # Errors
 /// When there is no stable pod, or it does not answer well.
-pub async fn seconds_alone(
+async fn seconds_alone(
     fleet: &Fleet,
     model: &str,
     path: &str,
     body: &str,
     requests: usize,
 ) -> Result<f64> {
-    let pods = fleet.pods_of(model, role::STABLE).await?;
-    let mut addresses = pods.into_iter().filter_map(|pod| pod.status?.pod_ip);
-    let address = addresses.next().context("no stable pod")?;
-    let url = format!("http://{address}:{}/{path}", port::FRONT);
+    let addresses = fleet.stable_addresses(model).await?;
+    let address = addresses.first().context("no stable pod")?;
+    let url = format!("http://{address}/{path}");
     let client: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
     let mut seconds = Vec::with_capacity(requests);
     for _ in 0..requests {

@@ -207,6 +207,16 @@ mod tests {
         counts.add_latency(500, 0, &table).unwrap();
         let log_e = evidence.log_roll_back(&counts);
         assert!((log_e - 1.567_291_21).abs() < 1e-6, "{log_e}");
+        assert_eq!(
+            evidence.shown(&counts),
+            (
+                units,
+                ArmCounts {
+                    stable: 25,
+                    candidate: 45
+                }
+            )
+        );
     }
 
     #[test]

@@ -111,7 +111,7 @@ async fn one_run(site: &Site, image: &str, nodes: usize, is_pulled: bool) -> Res
 /// Stable pods that answer a request now.
 async fn answering(site: &Site, body: &Bytes) -> Result<usize> {
     let mut answering = 0;
-    for address in site.stable_addresses().await? {
+    for address in site.fleet.stable_addresses(&site.model).await? {
         answering += usize::from(ask::classifies(address, body).await);
     }
     Ok(answering)

@@ -122,15 +122,16 @@ impl World {
         Ok(status)
     }
 
-    /// The rate, or what the machine bears. A text generator's is of requests that are few anyway.
+    /// The rate, or what the machine bears.
     pub async fn bearable_rate(&self) -> Result<f64> {
-        if self.chat_tokens.is_some() {
-            return Ok(self.rate);
-        }
+        let (fleet, model) = (&self.fleet, &self.model);
         let engines = self.node.map_or(NODES, |_| 1);
-        let bearable = pace::bearable(BUSY, &self.fleet, &self.model, NODES, engines).await?;
+        let bearable = match self.chat_tokens {
+            None => pace::bearable(BUSY, fleet, model, NODES, engines).await?,
+            Some(tokens) => pace::bearable_chats(fleet, model, NODES, tokens).await?,
+        };
         if bearable < self.rate {
-            println!("{bearable:.0} requests a second from each node: this machine bears no more");
+            println!("{bearable:.2} requests a second from each node: this machine bears no more");
         }
         Ok(self.rate.min(bearable))
     }

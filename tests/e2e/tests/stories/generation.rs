@@ -13,11 +13,10 @@ use smallfleet_e2e::app;
 use smallfleet_e2e::chat::{self, Answer};
 use smallfleet_e2e::fleet::{is_ready, node_of};
 use smallfleet_e2e::load::{Record, median_first_token_microseconds};
-use smallfleet_e2e::pace;
 use smallfleet_e2e::process;
 use tokio::sync::Notify;
 
-use crate::common::{NODES, World, assert_none_failed};
+use crate::common::{World, assert_none_failed};
 
 /// Tokens of the load's answers: what is judged is the first one.
 const TOKENS: u32 = 2;
@@ -31,18 +30,8 @@ async fn world(namespace: &str) -> Result<World> {
     let mut world = World::new(namespace).await?;
     world.chat_tokens = Some(TOKENS);
     world.node = Some("node-1");
+    world.rate = 0.8;
     world.install("smollm2").await?;
-    // The engine of each arm is half busy at most, also with the prompts of `smollm2-wordy`: 300 tokens take a core for a third of
-    // a second, or for several times as long.
-    let wordy = json!({"messages": [{"role": "user", "content": "word ".repeat(300)}], "max_tokens": TOKENS});
-    let path = "v1/chat/completions";
-    let seconds =
-        pace::seconds_alone(&world.fleet, &world.model, path, &wordy.to_string(), 3).await?;
-    world.rate = (1.0 / seconds / NODES as f64).min(0.8);
-    println!(
-        "a prompt of 300 words takes {seconds:.2} s: {:.2} requests a second from each node",
-        world.rate
-    );
     Ok(world)
 }
 
