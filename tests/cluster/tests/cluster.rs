@@ -1,5 +1,4 @@
-//! What the project needs of its cluster, seen on the real thing. Needs root; takes about two minutes:
-//! `cargo test --release -p smallfleet-cluster --features cluster --test cluster -- --nocapture`
+//! What the project needs of its cluster, seen on the real thing. Needs root; takes about two minutes: `make cluster-test`.
 #![allow(clippy::unwrap_used, clippy::type_complexity)]
 
 use std::fs;

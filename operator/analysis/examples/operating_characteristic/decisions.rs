@@ -104,12 +104,12 @@ fn demo(slowdown: f64, spread: f64, stalling: f64, stall_us: f64) -> Scenario {
     scenario.with_candidate(slowdown, 0.0)
 }
 
-/// What a promotion waits for, by the shape of the service time.
-pub fn requests_to_promote(runs: u64) -> Result<(), AnalysisError> {
+/// Candidates of the demo, by the shape of their service time.
+fn candidates() -> [(&'static str, Scenario); 11] {
     let mut failing = demo(1.0, 0.2, 0.0, 0.0);
     failing.stable.failing = 0.005;
     failing.candidate.failing = 0.005;
-    let rows = [
+    [
         ("equal, spread .2, errors .5 %", failing),
         ("equal, spread .2", demo(1.0, 0.2, 0.0, 0.0)),
         ("equal, spread .3", demo(1.0, 0.3, 0.0, 0.0)),
@@ -136,7 +136,11 @@ pub fn requests_to_promote(runs: u64) -> Result<(), AnalysisError> {
             "x0.89, spread .3, 12 % stalled by 60 ms",
             demo(0.89, 0.3, 0.12, 60_000.0),
         ),
-    ];
+    ]
+}
+
+/// What a promotion waits for.
+pub fn requests_to_promote(runs: u64) -> Result<(), AnalysisError> {
     println!("\n## What a promotion waits for\n");
     println!(
         "{runs} rollouts a row of at most {PROMOTION_REQUESTS} requests at 3 x 20 a second, 12 ms; no errors unless said. The"
@@ -147,7 +151,7 @@ pub fn requests_to_promote(runs: u64) -> Result<(), AnalysisError> {
     println!(
         "| candidate | typical x1.10 | tail x1.25 at p95 | errors | each once | all at one look | nine in ten |\n|---|---|---|---|---|---|---|"
     );
-    for (name, scenario) in rows {
+    for (name, scenario) in candidates() {
         let needed =
             |seed| requests_needed(&scenario, &latency_and_errors(), seed, PROMOTION_REQUESTS);
         let needed = for_seeds(runs, needed)?;
