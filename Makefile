@@ -71,8 +71,8 @@ test: lint deny unit cluster-test e2e ## Lint, licences, unit, property and faul
 
 lint: own-target
 	cargo fmt --check
-	cargo clippy $(WHOLE) --all-targets -- -D warnings
-	cargo clippy $(WHOLE) $(ON_CLUSTER:%=--test %) -- -D warnings
+	cargo clippy --release $(WHOLE) --all-targets -- -D warnings
+	cargo clippy --release $(WHOLE) $(ON_CLUSTER:%=--test %) -- -D warnings
 
 unit: cluster-build models ## Unit, golden and property tests, and the checks of the models
 	library=$$($(CLUSTER) onnxruntime) && ORT_DYLIB_PATH=$$library cargo test --release $(WHOLE)
