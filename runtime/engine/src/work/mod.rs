@@ -3,6 +3,7 @@
 mod admission;
 mod classification;
 mod generation;
+mod huge_pages;
 mod progress;
 mod thread;
 

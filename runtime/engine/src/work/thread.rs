@@ -6,6 +6,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::classification::{self, ClassifierDesk};
 use super::generation::{self, Budget, GeneratorDesk};
+use super::huge_pages;
 use super::progress::Progress;
 use crate::artifact::Artifact;
 use crate::config::Config;
@@ -72,6 +73,7 @@ fn load(config: &Config) -> Result<Model, Failure> {
     match Artifact::open(&config.model_dir, config.task)? {
         Artifact::Classifier(checked) => {
             let classifier = Classifier::load(checked, library, threads)?;
+            move_to_huge_pages();
             Ok(Model::Classifier(Box::new(classifier)))
         }
         Artifact::Generator {
@@ -79,9 +81,18 @@ fn load(config: &Config) -> Result<Model, Failure> {
             chat_template,
         } => {
             let generator = Generator::load(checked, chat_template, library, threads)?;
+            move_to_huge_pages();
             let budget = Budget::measure(config.kv_memory_mib, &generator)?;
             Ok(Model::Generator(Box::new(generator), budget))
         }
+    }
+}
+
+/// Once the warm-up has claimed the memory that requests use.
+fn move_to_huge_pages() {
+    match huge_pages::collapse() {
+        Ok(kib) => tracing::info!(kib, "memory on huge pages"),
+        Err(error) => tracing::warn!(%error, "memory stays on small pages"),
     }
 }
 
