@@ -1,6 +1,6 @@
 //! The loaded model on huge pages.
 //!
-//! Weights and activations of a small model lie in many small allocations: ten thousands of pages of 4 KiB, more than the
+//! Weights and activations of a small model lie in many small allocations: tens of thousands of pages of 4 KiB, more than the
 //! processor's address cache holds, and placed by chance. So two processes of one model differ for as long as they live: p50 of
 //! 2.56 to 2.81 ms among six on an AMD EPYC, 2.49 to 2.50 ms once on pages of 2 MiB. A canary is compared with a margin of such a
 //! size; and everyone is faster.
