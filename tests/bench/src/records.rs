@@ -51,3 +51,8 @@ pub fn of_arm<'a>(records: &'a [Record], arm: &'a str) -> impl Iterator<Item = &
 pub fn failed(records: &[Record]) -> usize {
     records.iter().filter(|record| !record.good()).count()
 }
+
+/// Requests that were told to come back because the queue was full (429).
+pub fn queue_full(records: &[Record]) -> usize {
+    records.iter().filter(|one| one.status == 429).count()
+}

@@ -20,9 +20,6 @@ use crate::records::Records;
 const INSTALL_LIMIT: Duration = Duration::from_secs(180);
 const LOAD_LIMIT: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(100);
-/// Share of the machine's cores that requests take where no rate is said. Busy engines have queues, and a coin's runs make a queue
-/// longer: what is promised of engines that bear their load is not measured on others.
-const BUSY: f64 = 0.2;
 const HOSTNAME: &str = "kubernetes.io/hostname";
 
 /// Namespaces of the tables.
@@ -133,17 +130,17 @@ impl Site {
         Ok(sites)
     }
 
-    /// Requests a second to ask each of these models: as said, else what the machine bears when all are asked at once.
+    /// Requests a second to ask each of these models: as said, else such that all together take this share of the machine's cores.
     ///
     /// # Errors
     /// When the first model does not answer.
-    pub async fn rate(sites: &[Self], said: Option<f64>) -> Result<f64> {
+    pub async fn rate(sites: &[Self], said: Option<f64>, busy: f64) -> Result<f64> {
         if let Some(said) = said {
             return Ok(said);
         }
         let first = sites.first().context("no model")?;
         let rate =
-            pace::bearable(BUSY, &first.fleet, &first.model, sites.len(), sites.len()).await?;
+            pace::bearable(busy, &first.fleet, &first.model, sites.len(), sites.len()).await?;
         let rate = rate.round().max(1.0);
         println!("the machine bears {rate} requests/s of each model");
         Ok(rate)

@@ -81,6 +81,13 @@ fn notes(data: &Data) -> String {
         .map(|(reason, count)| format!("{reason} {count}"))
         .collect();
     let mut text = format!("\nReasons in status: {}.\n", reasons.join(", "));
+    let queue_full: usize = data.runs.iter().map(|run| run.queue_full).sum();
+    if queue_full > 0 {
+        text += &format!(
+            "Of the failed requests {queue_full} were told to come back (429): the queue of stable was full while candidates started on \
+             the same two cores.\n"
+        );
+    }
     if !data.broken.is_empty() {
         text += &format!(
             "{} runs came to no rollback: {}\n",

@@ -19,6 +19,9 @@ use crate::results::Table;
 use crate::site::{self, Rate, Site};
 
 const NAMESPACE: &str = site::namespace::ROLLBACKS;
+/// Share of the machine's cores that requests take. Candidates start every few seconds, three at once, and what runs beside them
+/// waits: at twice this rate it is the queue of 32 that answers now and then.
+const BUSY: f64 = 0.1;
 const LIMIT: Duration = Duration::from_secs(180);
 /// Answers of a candidate before a person aborts it.
 const ANSWERS_BEFORE_ABORT: usize = 20;
@@ -75,6 +78,9 @@ pub struct Run {
     pub candidate: usize,
     /// Of all, without a good answer.
     pub failed: usize,
+    /// Of these, those that were told to come back because the queue was full (429).
+    #[serde(default)]
+    pub queue_full: usize,
 }
 
 /// Measures.
@@ -90,7 +96,7 @@ pub async fn run(arguments: Arguments) -> Result<Data> {
     // No step ends by itself: an aborted candidate must not have won before.
     let sites = Site::one_on_each_node(&lab, NAMESPACE, 3600).await?;
     let models_at_once = sites.len();
-    let rate = Site::rate(&sites, arguments.rate).await?;
+    let rate = Site::rate(&sites, arguments.rate, BUSY).await?;
     let shared = Arc::new(Shared::new(&arguments));
     let mut tasks = tokio::task::JoinSet::new();
     for site in sites {
@@ -152,14 +158,15 @@ impl Shared {
         match result {
             Ok(run) => {
                 println!(
-                    "{}/{} {model}: {} ({:?}), last candidate request after {:.0} ms, {} of {} failed",
+                    "{}/{} {model}: {} ({:?}), last candidate request after {:.0} ms, {} of {} failed ({} queue full)",
                     done.runs.len() + 1,
                     self.wanted,
                     run.reason,
                     run.by,
                     run.last_sent_milliseconds,
                     run.failed,
-                    run.requests
+                    run.requests,
+                    run.queue_full
                 );
                 done.runs.push(run);
             }
@@ -241,6 +248,7 @@ fn read_off(by: By, refused: &Refused, records: &[Record]) -> Result<Run> {
         requests: records.len(),
         candidate: of_candidate.count(),
         failed: records::failed(records),
+        queue_full: records::queue_full(records),
     })
 }
 
