@@ -41,7 +41,7 @@ own-target:
 	fi
 
 build: own-target ## Build every binary of the workspace
-	@echo "Building the workspace (about 10 minutes on two cores the first time) ..."
+	@echo "Building the workspace (about 11 minutes on two cores the first time) ..."
 	cargo build --release $(WHOLE) --bins --examples
 
 models: ## Build the demo's classifiers and data sets, and its text generator
@@ -79,7 +79,7 @@ unit: cluster-build models ## Unit, golden and property tests, and the checks of
 	$(PYTHON) tests/models/test_models.py
 	$(PYTHON) tests/models/generator/test_generator.py
 
-fuzz: cluster-build ## Far more cases: manifests, HTTP bodies, session messages, files of models (about 15 minutes)
+fuzz: cluster-build ## Far more cases: manifests, HTTP bodies, session messages, files of models (about 3 minutes)
 	export FUZZ_CASES=2000 PROPTEST_CASES=2000 ORT_DYLIB_PATH=$$($(CLUSTER) onnxruntime); cargo test --release $(WHOLE)
 	$(MAKE) --no-print-directory e2e FUZZ_CASES=500 STORY=any_manifest
 
