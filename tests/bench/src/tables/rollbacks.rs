@@ -20,7 +20,7 @@ use crate::site::{self, Rate, Site};
 
 const NAMESPACE: &str = site::namespace::ROLLBACKS;
 /// Share of the machine's cores that requests take. Candidates start every few seconds, three at once, and what runs beside them
-/// waits: at twice this rate 9 of 73,764 requests got no good answer.
+/// waits: at twice this rate some of 100,000 requests found a full queue (429).
 const BUSY: f64 = 0.1;
 const LIMIT: Duration = Duration::from_secs(180);
 /// Answers of a candidate before a person aborts it.
