@@ -37,7 +37,7 @@ help: ## List the targets
 own-target:
 	@mkdir -p $(CARGO_TARGET_DIR)
 	@if [ "$$(cat $(CARGO_TARGET_DIR)/checkout 2>/dev/null)" != "$(CURDIR)" ]; then \
-	  cargo clean --quiet --workspace && cargo clean --quiet --workspace --release && echo "$(CURDIR)" >$(CARGO_TARGET_DIR)/checkout; \
+	  cargo clean --quiet --workspace --release && echo "$(CURDIR)" >$(CARGO_TARGET_DIR)/checkout; \
 	fi
 
 build: own-target ## Build every binary of the workspace

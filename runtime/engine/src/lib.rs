@@ -12,6 +12,7 @@ mod identity;
 mod metrics;
 mod model;
 mod node;
+mod proc;
 mod run;
 mod server;
 mod state;

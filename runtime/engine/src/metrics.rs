@@ -9,6 +9,8 @@ use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
 };
 
+use crate::proc::kibibytes;
+
 /// What a client asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Endpoint {
@@ -195,14 +197,8 @@ impl Metrics {
 /// `VmRSS` of this process; 0 where there is no /proc.
 pub fn resident_memory_bytes() -> i64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let kilobytes = status.lines().find_map(|line| {
-        line.strip_prefix("VmRSS:")?
-            .trim()
-            .strip_suffix(" kB")?
-            .parse()
-            .ok()
-    });
-    kilobytes.map_or(0, |kilobytes: i64| kilobytes * 1024)
+    let resident = status.lines().find_map(|line| kibibytes(line, "VmRSS"));
+    resident.map_or(0, |kibibytes: i64| kibibytes * 1024)
 }
 
 #[cfg(test)]

@@ -9,6 +9,8 @@ use std::fs;
 use std::io;
 use std::ops::Range;
 
+use crate::proc::kibibytes;
+
 /// A mapping with fewer of its pages in use is left alone, such as the stack of a thread: a huge page takes all of its memory.
 const RESIDENT_SHARE_MIN: f64 = 0.5;
 
@@ -24,7 +26,7 @@ pub fn collapse() -> io::Result<u64> {
     let rollup = fs::read_to_string("/proc/self/smaps_rollup")?;
     Ok(rollup
         .lines()
-        .find_map(|line| kibibytes(line, "AnonHugePages:"))
+        .find_map(|line| kibibytes(line, "AnonHugePages"))
         .unwrap_or(0))
 }
 
@@ -33,7 +35,7 @@ fn dense_mappings(smaps: &str) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     let mut mapping = None;
     for line in smaps.lines() {
-        if let Some(resident) = kibibytes(line, "Rss:") {
+        if let Some(resident) = kibibytes::<usize>(line, "Rss") {
             let dense = mapping.take().filter(|it: &Range<usize>| {
                 resident as f64 * 1024.0 >= RESIDENT_SHARE_MIN * it.len() as f64
             });
@@ -56,11 +58,6 @@ fn anonymous(line: &str) -> Option<Range<usize>> {
     }
     let address = |text| usize::from_str_radix(text, 16).ok();
     Some(address(start)?..address(end)?)
-}
-
-fn kibibytes(line: &str, name: &str) -> Option<u64> {
-    let value = line.strip_prefix(name)?;
-    value.trim().trim_end_matches(" kB").parse().ok()
 }
 
 #[allow(unsafe_code, reason = "no crate wraps this advice yet")]
