@@ -126,17 +126,13 @@ impl Applier {
     ) -> Result<(), Error> {
         match action {
             Action::Cut { rollout } => self.hub.cut(target.key, &rollout),
-            Action::PersistStatus(status) => {
-                self.persist_status(target, &status).await?;
-                memory.numbers = Some(Instant::now());
-            }
+            Action::PersistStatus(status) => self.persist_status(target, &status, memory).await?,
             Action::SaveEvidence {
                 store,
                 resource_version,
             } => {
-                self.save_evidence(target, &store, resource_version).await?;
-                self.hub.stored(target.key, &store);
-                memory.numbers = Some(Instant::now());
+                self.save_evidence(target, &store, resource_version, memory)
+                    .await?;
             }
             Action::CreateRevision(revision) => {
                 self.create_revision(target, &revision, memory).await?;
@@ -146,13 +142,9 @@ impl Applier {
                     .await?;
             }
             Action::DeleteRevision { name, uid } => {
-                self.delete::<ControllerRevision>(
-                    target,
-                    "delete a ControllerRevision",
-                    &name,
-                    uid,
-                )
-                .await?;
+                let what = "delete a ControllerRevision";
+                self.delete::<ControllerRevision>(target, what, &name, uid)
+                    .await?;
             }
             Action::ApplyDaemonSet(object) => {
                 self.apply_daemon_set(target, *object).await?;
@@ -164,13 +156,9 @@ impl Applier {
             }
             Action::ApplySessionConfig(object) => {
                 let uid = uid_of(&target.world.session_config, |view| &view.uid);
-                self.apply_object::<ConfigMap>(
-                    target,
-                    "apply the session's ConfigMap",
-                    *object,
-                    uid,
-                )
-                .await?;
+                let what = "apply the session's ConfigMap";
+                self.apply_object::<ConfigMap>(target, what, *object, uid)
+                    .await?;
             }
             Action::CreatePod(pod) => self.create_pod(target, &pod, memory).await?,
             Action::DeletePod { name, uid } => {
@@ -209,6 +197,7 @@ impl Applier {
         &self,
         target: &mut Target<'_>,
         status: &SmallModelStatus,
+        memory: &mut Memory,
     ) -> Result<(), Error> {
         let patch = json!({
             "apiVersion": SmallModel::api_version(&()),
@@ -233,6 +222,7 @@ impl Applier {
             resource_version: written.resource_version(),
             known: Some(asked),
         };
+        memory.numbers = Some(Instant::now());
         Ok(())
     }
 
@@ -256,6 +246,7 @@ impl Applier {
         target: &Target<'_>,
         store: &EvidenceStore,
         resource_version: Option<String>,
+        memory: &mut Memory,
     ) -> Result<(), Error> {
         let what = "write the evidence";
         let text = serde_json::to_string(store).map_err(|source| Error::Json { what, source })?;
@@ -276,15 +267,14 @@ impl Applier {
             ..ConfigMap::default()
         };
         let api: Api<ConfigMap> = self.api(target);
+        let name = config_map.name_any();
         match resource_version {
-            Some(_) => call(
-                what,
-                api.replace(&config_map.name_any(), &post(), &config_map),
-            )
-            .await
-            .map(drop),
-            None => call(what, api.create(&post(), &config_map)).await.map(drop),
-        }
+            Some(_) => call(what, api.replace(&name, &post(), &config_map)).await?,
+            None => call(what, api.create(&post(), &config_map)).await?,
+        };
+        self.hub.stored(target.key, store);
+        memory.numbers = Some(Instant::now());
+        Ok(())
     }
 
     /// A pod that the API server refuses (quota, LimitRange, PodSecurity, no such ServiceAccount) is a fact of its environment: the

@@ -1,4 +1,4 @@
-//! Writes the CRD and the API reference from the API types: `cargo run -p smallfleet-crds --example crdgen`.
+//! Writes the CRD and the API reference from the API types: `make crds`.
 //!
 //! All files are committed; a test compares them with the types.
 

@@ -42,8 +42,7 @@ pub fn files() -> [File; 3] {
     ]
 }
 
-const HEADER: &str =
-    "# Generated from crds/src by `cargo run -p smallfleet-crds --example crdgen`. Do not edit.\n";
+const HEADER: &str = "# Generated from crds/src by `make crds`. Do not edit.\n";
 
 /// The chart adds what only Helm reads: a switch, labels, and that an uninstall keeps the CRD (and so every SmallModel).
 fn chart_template(crd: &str) -> String {

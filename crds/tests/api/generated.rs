@@ -13,7 +13,7 @@ fn committed_files_are_those_of_the_types() {
             fs::read_to_string(render::repository().join(file.path)).unwrap_or_default();
         assert!(
             committed == file.text,
-            "{} is not what the types say: run `cargo run -p smallfleet-crds --example crdgen` and commit",
+            "{} is not what the types say: run `make crds` and commit",
             file.path
         );
     }

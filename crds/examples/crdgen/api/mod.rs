@@ -5,7 +5,7 @@ mod words;
 
 use serde_json::{Map, Value};
 
-const HEADER: &str = "<!-- Generated from crds/src by `cargo run -p smallfleet-crds --example crdgen`. Do not edit. -->\n";
+const HEADER: &str = "<!-- Generated from crds/src by `make crds`. Do not edit. -->\n";
 const SMALLEST: &str = include_str!("../../../tests/manifests/good/twelve-lines.yaml");
 const FULL: &str = include_str!("../../../tests/manifests/good/full.yaml");
 

@@ -17,7 +17,7 @@ pub fn section(data: &Data) -> Section {
         text += &row(situation);
     }
     text += "\nAsked as fast as they are answered, 16 clients keep the engine's one thread busy all the time: what they wait for is the queue of 15 others, and any work beside the engine \
-             (client, router) takes from the same cores. The last row asks at half of what the engine can do.\n";
+             (client, router) takes from the same cores. The last row asks at half of what the engine can do. Points on the edges of the plot lie beyond them.\n";
     Section {
         title: "",
         text,

@@ -35,18 +35,18 @@ async fn world(namespace: &str) -> Result<World> {
     Ok(world)
 }
 
-/// Address of the stable pod's router.
-fn router(world: &World) -> Result<String> {
-    let ip = world
-        .kubectl("get pods -l smallfleet.dev/front=intent -o jsonpath={.items[0].status.podIP}")?;
-    Ok(format!("http://{ip}:8080"))
+/// Where the stable pod's router listens.
+async fn router(world: &World) -> Result<String> {
+    let addresses = world.fleet.stable_addresses(&world.model).await?;
+    let address = addresses.first().context("a stable pod")?;
+    Ok(format!("http://{address}"))
 }
 
 /// What curl prints of an answer, with the status as its last line.
-fn ask(world: &World, path: &str, body: &Value) -> Result<String> {
+async fn ask(world: &World, path: &str, body: &Value) -> Result<String> {
     let line = format!(
         "curl -sSN -m 60 -w '\\n%{{http_code}}' -H 'content-type: application/json' --data-binary @- {}{path}",
-        router(world)?
+        router(world).await?
     );
     world.lab.shell.run_with_input(&line, &body.to_string())
 }
@@ -59,8 +59,8 @@ fn chat(more: &Value) -> Value {
     body
 }
 
-fn answer(world: &World, more: &Value) -> Result<Value> {
-    let text = ask(world, "/v1/chat/completions", &chat(more))?;
+async fn answer(world: &World, more: &Value) -> Result<Value> {
+    let text = ask(world, "/v1/chat/completions", &chat(more)).await?;
     let (body, status) = text.rsplit_once('\n').context("a status")?;
     ensure!(status == "200", "{text}");
     Ok(serde_json::from_str(body)?)
@@ -69,7 +69,7 @@ fn answer(world: &World, more: &Value) -> Result<Value> {
 #[tokio::test]
 async fn a_text_generator_answers_whole_and_streamed_and_refuses_what_it_cannot() -> Result<()> {
     let world = world("e2e-chat").await?;
-    let whole = answer(&world, &json!({"max_tokens": 5}))?;
+    let whole = answer(&world, &json!({"max_tokens": 5})).await?;
     let choice = &whole["choices"][0];
     let text = choice["message"]["content"].as_str().unwrap_or_default();
     ensure!(
@@ -78,7 +78,7 @@ async fn a_text_generator_answers_whole_and_streamed_and_refuses_what_it_cannot(
             && whole["usage"]["completion_tokens"] == 5,
         "{whole}"
     );
-    let stopped = answer(&world, &json!({"max_tokens": 20, "stop": " is"}))?;
+    let stopped = answer(&world, &json!({"max_tokens": 20, "stop": " is"})).await?;
     let choice = &stopped["choices"][0];
     ensure!(
         choice["message"]["content"] == "Gravity" && choice["finish_reason"] == "stop",
@@ -88,7 +88,8 @@ async fn a_text_generator_answers_whole_and_streamed_and_refuses_what_it_cannot(
         &world,
         "/v1/chat/completions",
         &chat(&json!({"max_tokens": 5, "stream": true})),
-    )?;
+    )
+    .await?;
     ensure!(
         streamed.matches("data: [DONE]").count() == 1 && streamed.matches("data: {").count() > 2,
         "{streamed}"
@@ -113,7 +114,7 @@ async fn a_text_generator_answers_whole_and_streamed_and_refuses_what_it_cannot(
             "max_tokens",
         ),
     ] {
-        let refused = ask(&world, path, &body)?;
+        let refused = ask(&world, path, &body).await?;
         let typed = refused.contains("\"error\"") && refused.contains("\"message\"");
         ensure!(
             typed && refused.ends_with(status) && refused.contains(says),
@@ -188,7 +189,7 @@ async fn a_stream_whose_candidate_dies_ends_with_an_error_event() -> Result<()> 
         .context("a candidate")?;
     println!("the candidate is on {}", node_of(candidate));
     let uid = candidate.uid().context("a uid")?;
-    let url = format!("{}/v1/chat/completions", router(&world)?);
+    let url = format!("{}/v1/chat/completions", router(&world).await?);
     let begun = Arc::new(Notify::new());
     let stream = tokio::spawn(ask_candidate(url.clone(), LONG, begun.clone()));
     let first = tokio::time::timeout(BEGIN, begun.notified()).await;
