@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::percent::Percent;
 use crate::schema::rules;
 
-/// The promise of a rollout and what it is judged by (`analysis.md`).
+/// The promise of a rollout and what it is judged by.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Analysis {
@@ -95,7 +95,7 @@ pub struct LatencyObjective {
     /// A revision this much slower is not promoted; half of it is tolerated before a rollback.
     #[schemars(schema_with = "rules::increase")]
     pub max_increase: Percent,
-    /// What is timed. Left out: FirstToken for TextGeneration, else Total.
+    /// What is timed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signal: Option<LatencySignal>,
     /// One percentile to judge by. Left out: the whole distribution.
@@ -113,7 +113,7 @@ impl Default for LatencyObjective {
     }
 }
 
-/// What is timed, from the coin on.
+/// What is timed, from the coin on. Left out: FirstToken for TextGeneration, else Total.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum LatencySignal {
     /// A good complete answer.
@@ -181,7 +181,7 @@ fn zero_percent() -> Percent {
     Percent::whole(0)
 }
 
-/// 2 points (`analysis.md` 5.1).
+/// 2 points.
 fn default_max_drop_points() -> Percent {
     Percent::whole(2)
 }

@@ -70,6 +70,7 @@ pub mod condition {
     pub const STALLED: &str = "Stalled";
     /// Only while true: the rollout raises nothing; the reason says what it waits for.
     pub const PAUSED: &str = "Paused";
+    /// Only while true: the rollout went on with a bound that is wider than the margin.
     pub const EVIDENCE_LIMITED: &str = "EvidenceLimited";
 }
 

@@ -18,7 +18,7 @@ use crate::schema::rules;
 pub struct Rollout {
     /// Nothing is raised while true; evidence goes on and rollback stays armed.
     pub paused: bool,
-    /// How the fleet rolls once the candidate has won.
+    /// How the fleet rolls once the candidate has won. Neither field: `maxSurge: 5%`.
     pub update: Update,
     /// How many nodes run the candidate, and for how long at least. The wave grows from step to step and never shrinks.
     #[schemars(length(min = 1, max = 5))]
@@ -55,7 +55,7 @@ impl Default for Rollout {
     }
 }
 
-/// One node for two minutes, then a quarter of the fleet for five (`analysis.md` 3).
+/// One node for two minutes, then a quarter of the fleet for five.
 fn default_steps() -> Vec<Step> {
     let step = |name: &str, nodes, min_exposure_seconds| Step {
         name: name.to_owned(),
@@ -92,11 +92,11 @@ pub struct Update {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Step {
-    /// Name of the step, unique in the list: it appears in status, events and commands.
+    /// Name of the step, unique in the list: it appears in status and events.
     #[schemars(schema_with = "rules::name")]
     pub name: String,
     /// Nodes of the wave: a count, or a share of the Ready nodes such as `25%` (at least one). A wave never
-    /// shrinks: a step that comes to fewer nodes than the one before keeps them.
+    /// shrinks: order the steps by size. Where counts and shares mix, one that comes to fewer nodes keeps those of the step before.
     #[schemars(schema_with = "rules::nodes")]
     pub nodes: IntOrString,
     /// Share of a wave node's requests that the candidate answers.
@@ -111,7 +111,7 @@ pub struct Step {
     pub approval: Approval,
 }
 
-/// 50 %: every unit tells as much as it can (`analysis.md` 1).
+/// 50 %: every unit tells as much as it can.
 fn default_candidate_traffic() -> Percent {
     Percent::whole(50)
 }

@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime, Time}
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Status of a SmallModel (`rollout.md` 7). Routes of routers are a pure function of `rollout`.
+/// Status of a SmallModel. Routes of routers are a pure function of `rollout`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct SmallModelStatus {
@@ -101,7 +101,7 @@ pub struct WorstNode {
     pub reason: String,
 }
 
-/// State of a rollout (`rollout.md` 3).
+/// State of a rollout.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum RolloutState {
     #[default]

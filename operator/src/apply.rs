@@ -125,7 +125,10 @@ impl Applier {
         memory: &mut Memory,
     ) -> Result<(), Error> {
         match action {
-            Action::Cut { rollout } => self.hub.cut(target.key, &rollout),
+            Action::Cut(cut) => {
+                self.hub.cut(target.key, &cut.rollout);
+                memory.cut = Some(*cut);
+            }
             Action::PersistStatus(status) => self.persist_status(target, &status, memory).await?,
             Action::SaveEvidence {
                 store,
@@ -483,14 +486,14 @@ fn uid_of<T>(slot: &Slot<T>, uid: impl Fn(&T) -> &String) -> Option<String> {
 const fn needs_current(action: &Action) -> bool {
     !matches!(
         action,
-        Action::Cut { .. } | Action::PersistStatus(_) | Action::Emit(_)
+        Action::Cut(_) | Action::PersistStatus(_) | Action::Emit(_)
     )
 }
 
 /// Label of metrics.
 const fn kind(action: &Action) -> &'static str {
     match action {
-        Action::Cut { .. } => "cut",
+        Action::Cut(_) => "cut",
         Action::PersistStatus(_) => "persist_status",
         Action::SaveEvidence { .. } => "save_evidence",
         Action::CreateRevision(_) => "create_revision",

@@ -89,6 +89,13 @@ impl Context {
         })
     }
 
+    /// The model is gone.
+    fn forget(&self, key: &ModelKey) {
+        self.hub.forget(key);
+        self.metrics.forget(key);
+        self.take(key);
+    }
+
     /// How long a model that has just failed is left alone still.
     fn rest(&self, key: &ModelKey) -> Option<Duration> {
         let until = self.known().get(key)?.rests_until?;
@@ -129,9 +136,7 @@ fn ended<T, Q: std::fmt::Display>(outcome: Result<T, RunError<Error, Q>>, contex
             tracing::warn!(%error, "the watch of SmallModels broke; it starts again");
         }
         Err(RunError::ObjectNotFound(gone)) => {
-            let key = (gone.namespace.unwrap_or_default(), gone.name);
-            context.hub.forget(&key);
-            context.take(&key);
+            context.forget(&(gone.namespace.unwrap_or_default(), gone.name));
         }
         _ => {}
     }
@@ -155,7 +160,7 @@ async fn reconcile(model: Arc<ModelMeta>, context: Arc<Context>) -> Result<Actio
     known.failures = error.map_or(0, |_| known.failures.saturating_add(1));
     known.rests_until = error.map(|class| Instant::now() + least_rest(class));
     if let Ok(None) = outcome {
-        context.hub.forget(&key);
+        context.forget(&key);
     } else {
         context.known().insert(key, known);
     }

@@ -1,13 +1,15 @@
 //! Every metric of the operator, typed. Labels are of bounded cardinality: kinds, classes, reasons of ours, and SmallModels.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
-use prometheus::core::Collector;
+use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
 use prometheus::{
     GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder,
 };
 use smallfleet_core::world::{RouteKind, World};
+use smallfleet_crds::status::SmallModelStatus;
 
 use crate::error::Class;
 use crate::session::ModelKey;
@@ -126,9 +128,13 @@ impl Metrics {
         self.routes
             .with_label_values(&model)
             .set(count(granted.count()));
-        let Some(status) = &world.model.status else {
-            return;
-        };
+        if let Some(status) = &world.model.status {
+            self.says(namespace, name, status);
+        }
+    }
+
+    /// What the status of a model says.
+    fn says(&self, namespace: &str, name: &str, status: &SmallModelStatus) {
         let nodes = &status.nodes;
         for (state, number) in [
             ("desired", nodes.desired),
@@ -163,6 +169,17 @@ impl Metrics {
         }
     }
 
+    /// A model is gone, and its series with it.
+    pub fn forget(&self, (namespace, name): &ModelKey) {
+        let model = [("namespace", namespace.as_str()), ("smallmodel", name)];
+        remove(&self.routers, &model);
+        remove(&self.routes, &model);
+        remove(&self.nodes, &model);
+        remove(&self.evidence, &model);
+        remove(&self.units, &model);
+        remove(&self.cut_seconds, &model);
+    }
+
     /// Every router of a cut acknowledged it, or its lease is over.
     pub fn cut(&self, (namespace, name): &ModelKey, took: Duration) {
         self.cut_seconds
@@ -176,6 +193,23 @@ impl Metrics {
         TextEncoder::new()
             .encode_to_string(&self.registry.gather())
             .unwrap_or_default()
+    }
+}
+
+/// Removes the series that have all of these labels.
+fn remove<T: MetricVecBuilder>(series: &MetricVec<T>, labels: &[(&str, &str)]) {
+    for family in series.collect() {
+        for metric in family.get_metric() {
+            let pairs = metric.get_label().iter();
+            let all: HashMap<&str, &str> = pairs.map(|pair| (pair.name(), pair.value())).collect();
+            if labels
+                .iter()
+                .all(|(name, value)| all.get(name) == Some(value))
+            {
+                // It fails only where another task has removed it meanwhile.
+                let _ = series.remove(&all);
+            }
+        }
     }
 }
 
@@ -256,5 +290,26 @@ mod tests {
                 .text()
                 .contains("smallfleet_actions_total{kind=\"create_pod\"} 1")
         );
+    }
+
+    #[test]
+    fn the_series_of_a_model_go_with_it() {
+        let metrics = Metrics::new().unwrap();
+        let status: SmallModelStatus = serde_json::from_value(serde_json::json!({
+            "analysis": {"objectives": [{"name": "latency"}]}
+        }))
+        .unwrap();
+        let before = metrics.text();
+        metrics.says("shop", "intent", &status);
+        metrics.cut(&("shop".into(), "intent".into()), Duration::from_millis(3));
+        metrics.says("shop", "other", &status);
+        metrics.forget(&("shop".into(), "other".into()));
+        for name in ["nodes", "evidence_log", "rollout_units", "cut_seconds"] {
+            let series = format!("smallfleet_{name}");
+            assert!(metrics.text().contains(&series), "{series}");
+        }
+        assert!(!metrics.text().contains("other"));
+        metrics.forget(&("shop".into(), "intent".into()));
+        assert_eq!(metrics.text(), before);
     }
 }

@@ -115,6 +115,7 @@ impl Observer {
                 candidate_missing_for: Duration::ZERO,
                 since_numbers: memory.since_numbers(),
             },
+            own_cut: memory.cut.clone(),
             random: (self.random)(),
             defaults: self.defaults.clone(),
             model,

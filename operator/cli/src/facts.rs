@@ -145,6 +145,12 @@ impl<'a> Facts<'a> {
         }
     }
 
+    /// Whether no revision has been installed or promoted yet.
+    #[must_use]
+    pub fn has_no_stable(&self) -> bool {
+        self.status.is_none_or(|status| status.stable.is_none())
+    }
+
     /// Steps and rates as the rollout froze them, else as spec has them.
     fn frozen(&self) -> (&'a [Step], &'a Analysis) {
         let frozen = self.rollout().and_then(|rollout| rollout.frozen.as_ref());

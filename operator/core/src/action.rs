@@ -10,7 +10,7 @@ use smallfleet_crds::status::SmallModelStatus;
 
 use crate::evidence::EvidenceStore;
 use crate::revision::Verdict;
-use crate::world::RouteKind;
+use crate::world::{OwnCut, RouteKind};
 
 /// Actions in order, and when to look again.
 #[derive(Clone, Debug, Default)]
@@ -23,12 +23,10 @@ pub struct Plan {
 #[derive(Clone, Debug)]
 pub enum Action {
     /// Before a new status: routers of the wave stop sending to the candidate. Remembered by the hub; never undone for this rolloutID.
-    Cut {
-        rollout: String,
-    },
+    Cut(Box<OwnCut>),
     /// Write status with resourceVersion. After success the hub publishes `routes` of it.
     PersistStatus(Box<SmallModelStatus>),
-    /// Replace (or create) the evidence ConfigMap; after success the hub forgets the stored epochs and takes over the exposed time.
+    /// Replace (or create) the evidence ConfigMap; after success the hub forgets the stored epochs.
     SaveEvidence {
         store: Box<EvidenceStore>,
         resource_version: Option<String>,

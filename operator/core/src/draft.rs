@@ -12,7 +12,7 @@ use crate::render::Owner;
 use crate::revision::{RevisionObject, Verdict};
 use crate::status;
 use crate::validate::InvalidSpec;
-use crate::world::{Slot, World};
+use crate::world::{OwnCut, Slot, World};
 
 /// Everything that the steps of a plan read.
 #[derive(Debug)]
@@ -109,7 +109,7 @@ pub(crate) struct Trouble {
     pub stalled: bool,
 }
 
-/// A plan in the making. Actions stand in three groups, so that the order of `rollout.md` I3 cannot be missed.
+/// A plan in the making. Actions stand in groups, so that the order of `rollout.md` I3 cannot be missed.
 #[derive(Debug)]
 pub(crate) struct Draft {
     /// What is to be persisted.
@@ -117,6 +117,7 @@ pub(crate) struct Draft {
     pub trouble: Option<Trouble>,
     /// The wave's missing candidates are to be created, if the rollout still goes on when the plan is made.
     pub wants_candidates: bool,
+    cut: Option<OwnCut>,
     first: Vec<Action>,
     act: Vec<Action>,
     events: Vec<Event>,
@@ -129,6 +130,7 @@ impl Draft {
             status: cx.persisted.clone(),
             trouble: None,
             wants_candidates: false,
+            cut: None,
             first: Vec::new(),
             act: Vec::new(),
             events: Vec::new(),
@@ -136,7 +138,12 @@ impl Draft {
         }
     }
 
-    /// Before status is written: what lowers exposure, verdict labels, evidence, revisions.
+    /// Before anything else: nothing that fails may keep the traffic.
+    pub fn cut(&mut self, cut: OwnCut) {
+        self.cut = Some(cut);
+    }
+
+    /// Before status is written: verdict labels, evidence, revisions.
     pub fn first(&mut self, action: Action) {
         self.first.push(action);
     }
@@ -188,7 +195,8 @@ impl Draft {
 
     pub fn finish(mut self, cx: &Cx<'_>) -> Plan {
         status::assemble(cx, &mut self);
-        let mut actions = std::mem::take(&mut self.first);
+        let cut = self.cut.take().map(|cut| Action::Cut(Box::new(cut)));
+        let mut actions: Vec<_> = cut.into_iter().chain(self.first.drain(..)).collect();
         match status::due(cx, &self.status) {
             status::Due::Now => actions.push(Action::PersistStatus(Box::new(self.status.clone()))),
             status::Due::In(wait) => self.look_again(wait),

@@ -116,12 +116,13 @@ fn is_current(cx: &Cx<'_>, store: &EvidenceStore) -> bool {
     cx.world.sessions.rollout == store.rollout
 }
 
+/// The longer of what is stored and what this leader knows: nothing is added, so that nothing counts twice where a write's answer was
+/// lost or two led for a while.
 fn exposed(cx: &Cx<'_>, store: &EvidenceStore) -> Duration {
-    let before = Duration::from_millis(store.exposed_milliseconds);
-    if is_current(cx, store) {
-        before.saturating_add(cx.world.sessions.exposed)
-    } else {
-        before
+    let stored = Duration::from_millis(store.exposed_milliseconds);
+    match is_current(cx, store) {
+        true => stored.max(cx.world.sessions.exposed),
+        false => stored,
     }
 }
 

@@ -12,6 +12,7 @@ use crate::desired::Desired;
 use crate::draft::{Cx, Draft};
 use crate::render::{self, ANNOTATION_APPLIED, ANNOTATION_REVERTED};
 use crate::revision::{RevisionObject, Verdict};
+use crate::rollout::begin;
 use crate::wave;
 use crate::world::{AppliedView, DaemonSetView, PodView, Role, RouteKind, RouterView, Slot};
 
@@ -241,12 +242,9 @@ fn route_is_gone(cx: &Cx<'_>, pod: &PodView) -> bool {
     let Some(site) = cx.fleet.site(&pod.node) else {
         return true;
     };
-    let longest = cx
-        .persisted
-        .rollout
-        .as_ref()
-        .and_then(|rollout| rollout.frozen.as_ref());
-    let longest = longest.map_or(0, |frozen| u64::from(frozen.max_request_seconds));
+    let stable = cx.persisted.stable.as_ref();
+    let stable = stable.map_or("", |stable| stable.revision.as_str());
+    let longest = u64::from(begin::longest_request_seconds(cx, stable, &pod.revision));
     site.stable
         .iter()
         .all(|router| match cx.fleet.router(router) {

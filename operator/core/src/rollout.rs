@@ -83,8 +83,8 @@ pub(crate) fn hold(cx: &Cx<'_>, draft: &mut Draft) {
     }
 }
 
-/// A leader before us cut the routes and was lost before it wrote why: it is completed, never undone. What it saw is still there to
-/// be seen: faults, then evidence, say why; only when they say nothing nobody knows.
+/// The routes were cut and the reason was not written: it is completed, never undone. We know our own reason. What a leader before us
+/// saw is still there to be seen: faults, then evidence, say why; only when they say nothing nobody knows.
 fn finish_cut(cx: &Cx<'_>, draft: &mut Draft) -> Moved {
     let rollout = draft.rollout().clone();
     if !may_be_cut(rollout.state)
@@ -92,6 +92,11 @@ fn finish_cut(cx: &Cx<'_>, draft: &mut Draft) -> Moved {
         || cx.world.leader.resuming
     {
         return Moved::No;
+    }
+    let own = cx.world.own_cut.as_ref();
+    let own = own.filter(|own| own.rollout == rollout.id);
+    if let Some(refusal) = own.and_then(|own| own.refusal.clone()) {
+        return exit::roll_back(cx, refusal, draft);
     }
     if let Some(finding) = faults::of_wave(cx, draft) {
         return follow_finding(cx, finding, draft);
@@ -106,15 +111,18 @@ fn finish_cut(cx: &Cx<'_>, draft: &mut Draft) -> Moved {
         }
         Evidence::NotYet => None,
     };
-    let refusal = refusal.unwrap_or_else(|| {
-        exit::refusal(
-            &rollout.to,
-            reason::INTERRUPTED,
-            "the routes were cut by a leader that was lost before it wrote why",
-        )
-    });
-    exit::roll_back(cx, refusal, draft)
+    match refusal {
+        Some(refusal) => exit::roll_back(cx, refusal, draft),
+        None if own.is_some() => exit::restart(cx, TAKEN_BACK, draft),
+        None => {
+            let why = "the routes were cut by a leader that was lost before it wrote why";
+            let refusal = exit::refusal(&rollout.to, reason::INTERRUPTED, why);
+            exit::roll_back(cx, refusal, draft)
+        }
+    }
 }
+
+const TAKEN_BACK: &str = "its routes were cut for an edit that was taken back";
 
 const EVIDENCE_LOST: &str = "its evidence was lost, so it begins anew";
 

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Taint;
 use smallfleet_analysis::Counts;
 use smallfleet_crds::SmallModel;
+use smallfleet_crds::status::Refused;
 
 use crate::evidence::EvidenceStore;
 use crate::revision::RevisionObject;
@@ -36,8 +37,17 @@ pub struct World {
     pub sessions: Sessions,
     pub leader: Leader,
     pub clock: Clock,
+    /// The last cut of this leader; its reason may not have been written down.
+    pub own_cut: Option<OwnCut>,
     /// Fresh random bits; the plan uses them for a new rolloutID only.
     pub random: u128,
+}
+
+/// A rollout whose routes this leader cut, and what for: a refusal, or an edit of spec.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OwnCut {
+    pub rollout: String,
+    pub refusal: Option<Refused>,
 }
 
 /// An object under a name that we use.
@@ -209,7 +219,7 @@ pub struct Sessions {
     /// Epochs of the current rolloutID that ended and are not in the evidence store yet.
     pub closed: Vec<ClosedEpoch>,
     pub burn_in: BurnIn,
-    /// Time with at least one acknowledged grant of the current rolloutID since the hub was last told to take it over.
+    /// Time with at least one acknowledged grant of the current rolloutID: what was stored when this leader began, and what it saw.
     pub exposed: Duration,
 }
 

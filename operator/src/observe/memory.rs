@@ -6,7 +6,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use smallfleet_core::Health;
-use smallfleet_core::world::{Clock, RefusedPod, clock_key};
+use smallfleet_core::world::{Clock, OwnCut, RefusedPod, clock_key};
 use smallfleet_crds::SmallModel;
 use smallfleet_crds::names::LABEL_ROLLOUT;
 use tokio::time::Instant;
@@ -21,6 +21,8 @@ pub struct Memory {
     pub reservations: Reservations,
     /// When numbers were last written into status or the evidence store.
     pub numbers: Option<Instant>,
+    /// The last cut.
+    pub cut: Option<OwnCut>,
     /// When the SmallModel that the last World was built from was asked for.
     pub asked: Option<Instant>,
     /// A creation ran into an object of another owner; it is looked for until it is gone.

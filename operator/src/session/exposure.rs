@@ -10,10 +10,17 @@ pub(super) struct Exposure {
     total: Duration,
     /// Last time that was accounted for, and until when the stopwatch runs by itself.
     running: Option<(Instant, Instant)>,
-    shown: Duration,
 }
 
 impl Exposure {
+    /// Goes on after what others have measured.
+    pub(super) fn after(total: Duration) -> Self {
+        Self {
+            total,
+            running: None,
+        }
+    }
+
     /// Accounts for the time until now and runs on, at most until `until`, or not at all.
     pub(super) fn update(&mut self, now: Instant, until: Option<Instant>) {
         if let Some((since, end)) = self.running {
@@ -22,16 +29,8 @@ impl Exposure {
         self.running = until.map(|until| (now, until));
     }
 
-    /// The total so far, for somebody who may take it over.
-    pub(super) fn show(&mut self) -> Duration {
-        self.shown = self.total;
+    pub(super) const fn total(&self) -> Duration {
         self.total
-    }
-
-    /// What was last shown was taken over; what came since stays.
-    pub(super) fn taken(&mut self) {
-        let taken = std::mem::take(&mut self.shown);
-        self.total = self.total.saturating_sub(taken);
     }
 }
 
@@ -51,7 +50,7 @@ mod tests {
         exposure.update(at(3), Some(at(13)));
         exposure.update(at(5), None);
         exposure.update(at(100), None);
-        assert_eq!(exposure.show(), Duration::from_secs(5));
+        assert_eq!(exposure.total(), Duration::from_secs(5));
     }
 
     #[test]
@@ -59,18 +58,6 @@ mod tests {
         let (at, mut exposure) = (clock(), Exposure::default());
         exposure.update(at(0), Some(at(10)));
         exposure.update(at(300), None);
-        assert_eq!(exposure.show(), Duration::from_secs(10));
-    }
-
-    #[test]
-    fn what_comes_between_a_look_and_its_taking_is_kept() {
-        let (at, mut exposure) = (clock(), Exposure::default());
-        exposure.update(at(0), Some(at(10)));
-        exposure.update(at(4), Some(at(14)));
-        assert_eq!(exposure.show(), Duration::from_secs(4));
-        exposure.update(at(5), Some(at(15)));
-        exposure.taken();
-        exposure.taken();
-        assert_eq!(exposure.show(), Duration::from_secs(1));
+        assert_eq!(exposure.total(), Duration::from_secs(10));
     }
 }

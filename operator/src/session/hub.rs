@@ -64,6 +64,8 @@ struct Model {
     /// How long the last cut took, until somebody asks.
     cut_took: Option<Duration>,
     exposure: Exposure,
+    /// Exposed time of a rollout as it is stored, milliseconds.
+    exposed_before: (String, u64),
 }
 
 /// What a stream gets: its number and the messages for the router.
@@ -107,6 +109,7 @@ impl Hub {
         let mut state = self.lock();
         let model = state.models.entry(key.clone()).or_default();
         model.stored = store.closed_ids.iter().copied().collect();
+        model.exposed_before = (store.rollout.clone(), store.exposed_milliseconds);
     }
 
     /// What a plan sees; from now on `rollout` is the current one of this model.
@@ -157,7 +160,7 @@ impl Hub {
         model.cut(rollout, epoch, Instant::now());
     }
 
-    /// The evidence is stored: closed epochs in it need not be sent again, exposed time starts anew.
+    /// The evidence is stored: closed epochs in it need not be sent again.
     pub fn stored(&self, key: &ModelKey, store: &EvidenceStore) {
         let mut state = self.lock();
         let Some(model) = state.models.get_mut(key) else {
@@ -168,9 +171,6 @@ impl Hub {
             router.stored(&ids);
         }
         model.stored = ids;
-        if model.rollout == store.rollout {
-            model.exposure.taken();
-        }
     }
 
     /// The SmallModel is gone: its routers get no route any more.
@@ -358,7 +358,7 @@ impl Model {
         let mut sessions = Sessions {
             rollout: rollout.to_owned(),
             cut: self.cut.iter().cloned().collect(),
-            exposed: self.exposure.show(),
+            exposed: self.exposure.total(),
             ..Sessions::default()
         };
         for (uid, router) in &self.routers {
@@ -378,7 +378,9 @@ impl Model {
     fn begin(&mut self, rollout: &str) {
         self.viewed = true;
         rollout.clone_into(&mut self.rollout);
-        self.exposure = Exposure::default();
+        let (stored, milliseconds) = &self.exposed_before;
+        let before = if stored == rollout { *milliseconds } else { 0 };
+        self.exposure = Exposure::after(Duration::from_millis(before));
         self.told = None;
         self.orphans.retain(|_, epoch| epoch.rollout == rollout);
         self.routers

@@ -14,7 +14,6 @@ use crate::command::{answers_http, output, wait_until};
 use crate::component::Component;
 use crate::error::{Error, IoContext, Result};
 use crate::host::Host;
-use crate::images::Product;
 use crate::layout::{Layout, write_file};
 use crate::node::Node;
 use crate::process::{Launch, Recorded, died};
@@ -167,15 +166,6 @@ impl Cluster {
             &images::pack(folder, &work.path().join("image"))?.folder,
             name,
         )
-    }
-
-    /// Makes the image of the operator or the runtime from its release binary and pushes it as
-    /// `smallfleet/<product>:dev`.
-    pub fn push_product(&self, product: Product, progress: &Progress) -> Result<PushedImage> {
-        let (work, binary) = (self.layout.scratch()?, product.release_binary());
-        let out = work.path().join("image");
-        let image = images::product(&self.layout, product, &binary, &out, progress)?;
-        self.push(&image.folder, &format!("smallfleet/{}:dev", product.name()))
     }
 
     /// Pushes a shell and the usual tools as `smallfleet/toolbox:dev`, for pods of tests.

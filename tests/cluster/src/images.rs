@@ -35,16 +35,6 @@ impl Product {
             Self::Load => "smallfleet-load",
         }
     }
-
-    /// Where `cargo build --release` puts it.
-    pub fn release_binary(self) -> PathBuf {
-        let chosen = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-        let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        chosen
-            .unwrap_or_else(|| checkout.join("target"))
-            .join("release")
-            .join(self.name())
-    }
 }
 
 /// The image of the operator or the runtime: a base of Debian packages, for the runtime the ONNX Runtime
@@ -59,7 +49,7 @@ pub fn product(
     if !binary.is_file() {
         let path = binary.display();
         return Err(Error::Image(format!(
-            "{path} is not there: run `cargo build --release` first"
+            "{path} is not there: run `make build` first"
         )));
     }
     let base = debian::base(layout, progress)?;

@@ -49,11 +49,11 @@ enum Command {
 
 #[derive(Subcommand)]
 enum ImageCommand {
-    /// The operator, from the release binary.
+    /// The operator.
     Operator(ProductImage),
-    /// The runtime, from the release binary, with the ONNX Runtime library.
+    /// The runtime, with the ONNX Runtime library.
     Runtime(ProductImage),
-    /// The load program, from the release binary.
+    /// The load program.
     Load(ProductImage),
     /// A shell and the usual tools, for pods of tests.
     Toolbox(Destination),
@@ -70,7 +70,7 @@ enum ImageCommand {
 
 #[derive(Args)]
 struct ProductImage {
-    /// The binary; by default the one of `cargo build --release`.
+    /// The binary; by default the one beside this program.
     #[arg(long)]
     binary: Option<PathBuf>,
     #[command(flatten)]
@@ -144,11 +144,19 @@ fn status(layout: &Layout) -> Result<()> {
 /// the plugin is built beside this program.
 fn env(layout: &Layout) -> Result<()> {
     let cluster = Cluster::attach(layout)?;
-    let own = std::env::current_exe().context("where this program lies")?;
-    let own = own.parent().context("this program lies in a folder")?;
+    let own = own_folder()?;
     println!("export KUBECONFIG={:?}", cluster.kubeconfig());
     println!("export PATH={:?}:{own:?}:\"$PATH\"", layout.bin());
     Ok(())
+}
+
+/// Where `make build` puts every program.
+fn own_folder() -> Result<PathBuf> {
+    let own = std::env::current_exe().context("where this program lies")?;
+    Ok(own
+        .parent()
+        .context("this program lies in a folder")?
+        .to_owned())
 }
 
 fn image(layout: &Layout, command: ImageCommand, progress: &Progress) -> Result<()> {
@@ -184,7 +192,10 @@ fn product(
     arguments: ProductImage,
     progress: &Progress,
 ) -> Result<()> {
-    let binary = arguments.binary.unwrap_or_else(|| which.release_binary());
+    let binary = match arguments.binary {
+        Some(binary) => binary,
+        None => own_folder()?.join(which.name()),
+    };
     let reference = format!("smallfleet/{}:dev", which.name());
     deliver(layout, arguments.destination, &reference, |out| {
         images::product(layout, which, &binary, out, progress)

@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use smallfleet_core::revision::Revision;
 use smallfleet_core::world::Defaults;
 use smallfleet_crds::SmallModel;
+use smallfleet_crds::names::{LABEL_ROLE, role};
 use smallfleet_crds::status::{RolloutState, RolloutStatus, SmallModelStatus};
 use tokio::time::Instant;
 
@@ -264,10 +265,20 @@ impl Lab {
                 0
             };
             if quiet == REST_SECONDS {
-                return;
+                return self.no_trials();
             }
         }
         panic!("I10: no rest: {self:?}");
+    }
+
+    /// I9: no candidate or evaluation is left of any rollout.
+    fn no_trials(&self) {
+        let left = self.server.look(|store| {
+            let pods = store.list(kinds::named("Pod"), None);
+            let trials = pods.filter(|(_, pod)| view::label(pod, LABEL_ROLE) != role::STABLE);
+            trials.map(|(key, _)| key.name.clone()).collect::<Vec<_>>()
+        });
+        assert!(left.is_empty(), "I9: {left:?} are left: {self:?}");
     }
 
     fn operator_writes(&self) -> usize {

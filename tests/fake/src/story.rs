@@ -29,6 +29,8 @@ pub struct Story {
     pub acts: &'static [Act],
     /// The story is over.
     pub end: fn(&SmallModelStatus) -> bool,
+    /// Tag of the revision that serves then.
+    pub serves: &'static str,
 }
 
 /// What has to be the same at the end, whatever went wrong (I8).
@@ -118,6 +120,7 @@ impl Story {
                 .violations()
                 .to_vec();
             assert!(violations.is_empty(), "{violations:#?}");
+            assert_eq!(lab.stable(), lab.hash(self.serves), "{lab:?}");
             Told {
                 ending: Ending::of(&lab),
                 reads: connection.read_paths(),
@@ -167,6 +170,7 @@ pub const PROMOTION: Story = Story {
     setup: nothing,
     acts: &[ASK_FOR_2],
     end: |status| ended(status, "Promoted"),
+    serves: "2",
 };
 
 /// A slow revision, by evidence.
@@ -178,6 +182,7 @@ pub const ROLLBACK: Story = Story {
     },
     acts: &[ASK_FOR_2],
     end: rolled_back,
+    serves: "1",
 };
 
 /// A third revision while the second is analyzed.
@@ -192,6 +197,7 @@ pub const SUPERSEDED: Story = Story {
         },
     ],
     end: |status| ended(status, "Promoted"),
+    serves: "3",
 };
 
 /// Back to the old revision while the new one rolls over the fleet.
@@ -206,6 +212,7 @@ pub const REVERTED: Story = Story {
         },
     ],
     end: |status| ended(status, "Cancelled"),
+    serves: "1",
 };
 
 /// A revision that was refused before.
@@ -225,6 +232,7 @@ pub const REFUSED: Story = Story {
     },
     acts: &[ASK_FOR_2],
     end: rolled_back,
+    serves: "1",
 };
 
 /// A revision that is wrong on the labelled set.
@@ -245,4 +253,5 @@ pub const GATE_FAILED: Story = Story {
     },
     acts: &[ASK_FOR_2],
     end: rolled_back,
+    serves: "1",
 };

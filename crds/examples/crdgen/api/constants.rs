@@ -121,7 +121,10 @@ fn documented(source: &str) -> Vec<Documented> {
             inside = opened.trim_end_matches(" {").to_owned();
         } else if line == "}" {
             inside.clear();
-        } else if !doc.is_empty() {
+        } else if doc.is_empty() {
+            let is_constant = code.starts_with("pub const ") && code.contains(" = ");
+            assert!(!is_constant, "no doc comment: {code}");
+        } else {
             found.push(Documented {
                 inside: inside.clone(),
                 code: code.to_owned(),

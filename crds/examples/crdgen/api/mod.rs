@@ -16,7 +16,10 @@ pub fn text(crd: &Value) -> String {
     let mut out = format!("{HEADER}{}", introduction(crd));
     out += "## Spec\n\n";
     out += "What spec names wrongly is refused by the API server with the message of the rule. An unknown field is refused by `kubectl apply`.\n\n";
-    out += &metadata(schema);
+    out += &format!(
+        "### The whole manifest\n\n{}\n",
+        rules("the manifest", schema, "")
+    );
     block("spec", &schema["properties"]["spec"], true, &mut out);
     out += "## Status\n\nWritten by the operator alone; `spec` is never written by it.\n\n";
     block("status", &schema["properties"]["status"], false, &mut out);
@@ -47,10 +50,6 @@ fn introduction(crd: &Value) -> String {
         out += &format!("| {} | `{}` |\n", words::plain(name), words::plain(path));
     }
     out + "\n"
-}
-
-fn metadata(schema: &Value) -> String {
-    format!("### metadata\n\n{}\n", rules("metadata.name", schema, ""))
 }
 
 /// Writes the table of an object's fields, then the objects inside it. `asked`: a person writes it, so it has defaults and bounds.

@@ -58,11 +58,13 @@ fn of_rollout(facts: &Facts<'_>, rollout: &RolloutStatus) -> Vec<Next> {
 }
 
 fn after_refusal(facts: &Facts<'_>) -> Vec<Next> {
+    let what = if facts.has_no_stable() {
+        "ask for another revision (or in Git)"
+    } else {
+        "ask for another revision, or for the stable one again (or in Git)"
+    };
     vec![
-        edit(
-            facts,
-            "ask for another revision, or for the stable one again (or in Git)",
-        ),
+        edit(facts, what),
         ours(facts, "retry", "", "let the same revision begin anew"),
     ]
 }

@@ -31,6 +31,9 @@ fn of_rollout(facts: &Facts<'_>, state: RolloutState) -> &'static str {
     let blocked = rollout.is_some_and(|rollout| rollout.blocked.is_some());
     match state {
         RolloutState::RollingBack => "the candidate lost; the rollout is being rolled back",
+        RolloutState::RolledBack if facts.has_no_stable() => {
+            "the first revision was refused; nothing serves yet"
+        }
         RolloutState::RolledBack => "the candidate was refused; stable serves everywhere",
         RolloutState::Promoting => "the candidate won; it is being spread over all nodes",
         RolloutState::Reverting => "promotion is being taken back; the old revision returns",
@@ -70,8 +73,11 @@ fn serving(facts: &Facts<'_>) -> Option<String> {
 
 fn rollout_now(facts: &Facts<'_>, rollout: &RolloutStatus) -> Vec<String> {
     let mut lines = vec![format!(
-        "Rollout {} from {} to {}, {:?}.",
-        rollout.id, rollout.from, rollout.to, rollout.state
+        "Rollout {}{} to {}, {:?}.",
+        rollout.id,
+        from(&rollout.from),
+        rollout.to,
+        rollout.state
     )];
     if !rollout.gate.is_empty() {
         lines.push(format!("The gate: {}.", rollout.gate.trim_end_matches('.')));
@@ -89,6 +95,14 @@ fn rollout_now(facts: &Facts<'_>, rollout: &RolloutStatus) -> Vec<String> {
         RolloutState::RolledBack => Some("The candidate's pods are gone, and nothing is done until spec changes or someone retries.".to_owned()),
     });
     lines
+}
+
+/// A first revision replaces nothing.
+fn from(revision: &str) -> String {
+    match revision {
+        "" => String::new(),
+        revision => format!(" from {revision}"),
+    }
 }
 
 fn gating(facts: &Facts<'_>) -> String {

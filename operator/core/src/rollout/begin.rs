@@ -12,6 +12,9 @@ use crate::objects;
 use crate::revision::Verdict;
 use crate::settings;
 
+/// What the gate of a rollout says whose revision needs no proof.
+pub(super) const PROMOTED_BEFORE: &str = "it was promoted before";
+
 /// Spec asks for another revision than the one that serves.
 pub(crate) fn next(cx: &Cx<'_>, desired: &Desired<'_>, stable: &str, draft: &mut Draft) {
     objects::ensure_revision(cx, desired, draft);
@@ -82,7 +85,7 @@ fn new_id(cx: &Cx<'_>) -> String {
 }
 
 /// The same maturity for both arms: that of the longer one.
-fn longest_request_seconds(cx: &Cx<'_>, from: &str, to: &str) -> u32 {
+pub(crate) fn longest_request_seconds(cx: &Cx<'_>, from: &str, to: &str) -> u32 {
     let of = |hash: &str| {
         cx.revision(hash)
             .map(|object| object.revision.runtime.max_request_seconds)
@@ -133,7 +136,7 @@ fn known_good(cx: &Cx<'_>, desired: &Desired<'_>, from: &str, draft: &mut Draft)
     }
     let mut rollout = fresh(cx, from, &desired.hash);
     rollout.state = RolloutState::Promoting;
-    rollout.gate = "it was promoted before".to_owned();
+    rollout.gate = PROMOTED_BEFORE.to_owned();
     draft.note(
         reason::ROLLOUT_STARTED,
         format!(

@@ -5,13 +5,13 @@ use smallfleet_analysis::{ObjectiveKind, Verdict as EvidenceVerdict};
 use smallfleet_crds::reason;
 use smallfleet_crds::status::{LastRollout, Refused, RolloutState, RolloutStatus};
 
-use crate::action::Action;
 use crate::constants::{REFUSED_MAX, TEXT_MAX};
 use crate::draft::{Cx, Draft};
 use crate::look::{self, Evidence, Look};
 use crate::objects;
 use crate::revision::Verdict;
 use crate::rollout::begin;
+use crate::world::OwnCut;
 
 /// Whether a transition was made; a plan makes at most one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,15 +76,16 @@ pub(super) fn of_evidence(rollout: &RolloutStatus, look: &Look) -> Option<Refuse
 }
 
 /// Ends traffic at once. What a router did not hear ends with its lease.
-fn cut(cx: &Cx<'_>, draft: &mut Draft) {
+fn cut(cx: &Cx<'_>, refusal: Option<&Refused>, draft: &mut Draft) {
     let rollout = cx
         .persisted
         .rollout
         .as_ref()
         .filter(|rollout| !rollout.wave.is_empty());
     if let Some(rollout) = rollout {
-        draft.first(Action::Cut {
+        draft.cut(OwnCut {
             rollout: rollout.id.clone(),
+            refusal: refusal.cloned(),
         });
     }
 }
@@ -102,11 +103,11 @@ fn lower(state: RolloutState, draft: &mut Draft) {
 
 /// Cut, verdict label, status; the pods go when nothing routes to them.
 pub(crate) fn roll_back(cx: &Cx<'_>, mut refused: Refused, draft: &mut Draft) -> Moved {
-    cut(cx, draft);
-    refused.at = Some(MicroTime(cx.world.clock.now));
+    refused.at.get_or_insert(MicroTime(cx.world.clock.now));
     if let Evidence::Here(look) = look::look(cx, draft.rollout()) {
         refused.exposed_units = look.units().candidate;
     }
+    cut(cx, Some(&refused), draft);
     objects::label(cx, &refused.revision, Verdict::Refused, draft);
     refuse(&refused, draft);
     draft.warn(
@@ -131,7 +132,7 @@ pub(super) fn refuse(refused: &Refused, draft: &mut Draft) {
 
 /// What spec names is at fault: over, but not refused.
 pub(crate) fn reject(cx: &Cx<'_>, mut refused: Refused, draft: &mut Draft) -> Moved {
-    cut(cx, draft);
+    cut(cx, None, draft);
     refused.at = Some(MicroTime(cx.world.clock.now));
     draft.warn(
         reason::REJECTED,
@@ -145,8 +146,9 @@ pub(crate) fn reject(cx: &Cx<'_>, mut refused: Refused, draft: &mut Draft) -> Mo
 /// Spec does not ask for this candidate any more.
 pub(super) fn leave(cx: &Cx<'_>, how: Left, draft: &mut Draft) -> Moved {
     let rollout = draft.rollout().clone();
-    cut(cx, draft);
-    if cx.verdict(&rollout.to).is_none() {
+    cut(cx, None, draft);
+    // `Stable` is of a promotion whose status was not written any more. What was found to be bad stays so.
+    if cx.verdict(&rollout.to) != Some(Verdict::Refused) {
         objects::label(cx, &rollout.to, Verdict::Superseded, draft);
     }
     let (outcome, summary) = match how {
@@ -183,7 +185,7 @@ pub(super) fn last(rollout: &RolloutStatus, outcome: &str, summary: String) -> L
 /// What was counted so far is void: a new rolloutID from the first step.
 pub(super) fn restart(cx: &Cx<'_>, why: &str, draft: &mut Draft) -> Moved {
     let before = draft.rollout().clone();
-    cut(cx, draft);
+    cut(cx, None, draft);
     draft.note(
         reason::ROLLOUT_RESTARTED,
         format!("the rollout of revision {} begins anew: {why}", before.to),
@@ -217,12 +219,11 @@ pub(crate) fn revert(cx: &Cx<'_>, refused: Option<Refused>, draft: &mut Draft) -
         Some(refused) => format!("{}: {}", refused.reason, refused.effect),
         None => "spec went back".to_owned(),
     };
-    let verdict = if refused.is_some() {
-        Verdict::Refused
-    } else {
-        Verdict::Superseded
-    };
-    objects::label(cx, &to, verdict, draft);
+    if refused.is_some() {
+        objects::label(cx, &to, Verdict::Refused, draft);
+    } else if draft.rollout().gate != begin::PROMOTED_BEFORE {
+        objects::label(cx, &to, Verdict::Superseded, draft);
+    }
     lower(RolloutState::Reverting, draft);
     if let Some(mut refused) = refused {
         refused.at = Some(MicroTime(cx.world.clock.now));

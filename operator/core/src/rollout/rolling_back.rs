@@ -8,6 +8,7 @@ use crate::action::Action;
 use crate::constants::PATIENCE_TICK;
 use crate::draft::{Cx, Draft};
 use crate::objects;
+use crate::world::OwnCut;
 
 pub(super) fn step(cx: &Cx<'_>, draft: &mut Draft) {
     tell_cut(cx, draft);
@@ -42,9 +43,10 @@ pub(super) fn step(cx: &Cx<'_>, draft: &mut Draft) {
 pub(super) fn tell_cut(cx: &Cx<'_>, draft: &mut Draft) {
     let rollout = draft.rollout();
     if !rollout.wave.is_empty() && !cx.world.sessions.cut.contains(&rollout.id) {
-        let cut = Action::Cut {
+        let cut = OwnCut {
             rollout: rollout.id.clone(),
+            refusal: rollout.refusal.clone(),
         };
-        draft.act(cut);
+        draft.act(Action::Cut(Box::new(cut)));
     }
 }

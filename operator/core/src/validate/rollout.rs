@@ -91,10 +91,10 @@ fn shrinks(step: &Step) -> String {
 
 fn exposure(rollout: &Rollout, step: &Step) -> Checked {
     require(
-        (1..1000).contains(&step.candidate_traffic.permille()),
+        (10..1000).contains(&step.candidate_traffic.permille()),
         || {
             format!(
-                "spec.rollout.steps[{}].candidateTraffic: write a share from \"0.1%\" to \"99.9%\"",
+                "spec.rollout.steps[{}].candidateTraffic: write a share from \"1%\" to \"99.9%\"",
                 step.name
             )
         },

@@ -17,7 +17,7 @@
 //! | the same: three times on the only node | candidate | `a_fault_on_the_only_node_counts_three_times`; faults `a_candidate_over_its_memory_limit_is_refused_after_three_times` |
 //! | exit, crash loop | candidate | [`a_candidate_that_crashes_without_a_word_is_blamed_after_three_times`]; faults `a_candidate_that_is_killed_again_and_again_is_refused_without_a_failed_request` |
 //! | a hang | candidate | stories `a_candidate_that_hangs_is_rolled_back_without_a_failed_request` |
-//! | the same while stable fails there too | node | `stable_that_fails_too_excludes_the_node` |
+//! | the same while stable fails there too | node | `stable_that_fails_too_excludes_the_node`, `a_stable_engine_that_is_not_well_excludes_the_node_too` |
 //! | router restarted while it held a route | unknown | `routers_that_restart_with_a_route_are_left_alone_then_blamed`; faults `an_engine_and_a_router_killed_in_a_canary_do_not_change_its_verdict` |
 //! | router restarted after it gave its route back | nobody | `a_restart_after_the_route_was_given_back_is_nobodys_fault` of `operator/src/session/router` |
 //! | not ready in candidateReadySeconds | unknown | `not_ready_in_time_without_a_reason_is_inconclusive` |

@@ -1,6 +1,7 @@
 //! Edits in the middle (`rollout.md` 4).
 
 use serde_json::json;
+use smallfleet_core::action::Action;
 use smallfleet_core::revision::Verdict;
 use smallfleet_core::world::Role;
 use smallfleet_crds::status::RolloutState;
@@ -343,4 +344,95 @@ fn a_promotion_that_is_taken_back_marks_the_daemon_set_before_it_ends() {
         lab.reconcile().actions.is_empty(),
         "the mark stays, and is no difference"
     );
+}
+
+fn verdict(lab: &Lab, tag: &str) -> Option<Verdict> {
+    let hash = lab.hash(tag);
+    let object = lab.revisions.iter().find(|one| one.hash == hash);
+    object.and_then(|object| object.verdict)
+}
+
+/// The verdict is written before status. Where a third revision came between the two, nothing was promoted.
+#[test]
+fn a_revision_whose_promotion_was_not_written_down_is_not_known_good() {
+    let mut lab = in_state(RolloutState::Analyzing);
+    let second = lab.rollout().to;
+    let object = lab.revisions.iter_mut().find(|one| one.hash == second);
+    object.unwrap().verdict = Some(Verdict::Stable);
+    lab.ask_for("3");
+    lab.run_until(400, |lab| lab.stable() == lab.hash("3"));
+    assert_eq!(verdict(&lab, "2"), Some(Verdict::Superseded));
+}
+
+#[test]
+fn a_known_good_revision_stays_known_when_its_roll_is_taken_back() {
+    let mut lab = Lab::at_rest(2);
+    lab.ask_for("2");
+    lab.run_until(400, |lab| lab.stable() == lab.hash("2"));
+    lab.ask_for("1");
+    lab.run_until_state(RolloutState::Promoting);
+    lab.ask_for("2");
+    lab.run_until(100, |lab| lab.status().rollout.is_none());
+    assert_eq!(lab.stable(), lab.hash("2"));
+    assert_eq!(verdict(&lab, "1"), Some(Verdict::Stable));
+}
+
+/// Somebody edits spec between the cut and the status that says why: the status write is a conflict.
+fn cut_and_edited(lab: &mut Lab, edit: impl Fn(&mut Lab)) {
+    for _ in 0..400 {
+        lab.tick();
+        let planned = lab.plan_now();
+        if matches!(planned.0.actions.first(), Some(Action::Cut(_))) {
+            edit(lab);
+            return lab.carry_out(&planned);
+        }
+        lab.carry_out(&planned);
+    }
+    panic!("nothing was cut: {:#?}", lab.status());
+}
+
+#[test]
+fn an_edit_that_is_taken_back_after_the_cut_refuses_nothing() {
+    let mut lab = in_state(RolloutState::Analyzing);
+    let id = lab.rollout().id;
+    lab.ask_for("3");
+    cut_and_edited(&mut lab, |lab| lab.ask_for("2"));
+    lab.run(1);
+    assert_ne!(lab.rollout().id, id, "a cut is never undone");
+    lab.run_until(400, |lab| lab.stable() == lab.hash("2"));
+    assert!(lab.status().refused.is_empty());
+}
+
+#[test]
+fn a_cut_whose_status_meets_a_conflict_keeps_its_reason() {
+    let mut lab = Lab::at_rest(2);
+    lab.rate = 2;
+    lab.edit("/rollout/stepDeadlineSeconds", json!(20));
+    lab.edit("/rollout/onInconclusive", json!("RollBack"));
+    lab.ask_for("2");
+    lab.run_until_state(RolloutState::Analyzing);
+    cut_and_edited(&mut lab, |lab| lab.edit("/service/port", json!(81)));
+    lab.run_until_state(RolloutState::RolledBack);
+    assert_eq!(lab.status().refused[0].reason, "Inconclusive");
+}
+
+#[test]
+fn a_superseded_candidate_goes_once_its_requests_are_answered() {
+    for seconds in [5, 200] {
+        let mut lab = in_state(RolloutState::Analyzing);
+        let second = lab.rollout().to;
+        let is_left = |lab: &Lab| {
+            let mut candidates = lab.pods_of(Role::Candidate).into_iter();
+            candidates.any(|pod| pod.revision == second)
+        };
+        lab.in_flight = 1;
+        lab.ask_for("3");
+        lab.run(60);
+        assert!(is_left(&lab), "it has a request still");
+        if seconds == 5 {
+            lab.in_flight = 0;
+        }
+        lab.run(seconds);
+        assert!(!is_left(&lab), "after {seconds} s");
+    }
 }

@@ -1,7 +1,7 @@
 //! Whose fault (`rollout.md` 5).
 
 use serde_json::json;
-use smallfleet_core::world::Role;
+use smallfleet_core::world::{EngineState, Role, RouterView};
 use smallfleet_crds::status::{PauseReason, RolloutState};
 
 use crate::lab::{Behavior, Lab};
@@ -309,6 +309,35 @@ fn stable_that_fails_too_excludes_the_node() {
     );
     assert!(lab.emitted("NodeExcluded"));
     assert!(lab.status().refused.is_empty() && lab.rollout().faults.is_empty());
+}
+
+/// The stable pod is Ready still, but its router says that its engine is not well.
+#[test]
+fn a_stable_engine_that_is_not_well_excludes_the_node_too() {
+    let not_well: [fn(&mut RouterView); 2] = [
+        |router| router.engine = EngineState::Unresponsive,
+        |router| router.failure = Some(("OutOfMemory".to_owned(), String::new())),
+    ];
+    for make_unwell in not_well {
+        let mut lab = Lab::at_rest(3);
+        lab.behave("2", Behavior::Fails("LoadFailed"));
+        lab.ask_for("2");
+        lab.run_until(20, |lab| lab.pods_of(Role::Candidate).len() == 1);
+        let node = lab.rollout().wave[0].clone();
+        while lab.rollout().excluded.is_empty() {
+            lab.tick();
+            let mut world = lab.world();
+            let routers = world.sessions.routers.values_mut();
+            routers
+                .filter(|router| router.node == node && router.role == Role::Stable)
+                .for_each(make_unwell);
+            let planned = (smallfleet_core::plan(&world), lab.version);
+            lab.carry_out(&planned);
+        }
+        let rollout = lab.rollout();
+        assert_eq!(rollout.excluded[0].node, node);
+        assert!(rollout.faults.is_empty(), "{:?}", rollout.faults);
+    }
 }
 
 #[test]

@@ -129,20 +129,29 @@ fn a_less_accurate_revision_is_refused_without_a_request() {
 }
 
 #[test]
-fn labels_that_do_not_match_are_specs_fault() {
-    let mut lab = gated(2);
-    lab.behave("2", Behavior::Fails("LabelsDoNotMatch"));
-    lab.ask_for("2");
-    lab.run_until_state(RolloutState::RolledBack);
-    assert_eq!(lab.status().phase, "Rejected");
-    assert!(lab.status().refused.is_empty());
-    assert_eq!(lab.condition("Stalled").unwrap().1, "LabelsDoNotMatch");
-    lab.behave("2", Behavior::Good);
-    lab.edit(
-        "/rollout/analysis/objectives",
-        json!([{"name": "latency", "type": "Latency"}]),
-    );
-    lab.run_until(400, |lab| lab.stable() == lab.hash("2"));
+fn a_dataset_that_is_missing_or_does_not_fit_is_specs_fault() {
+    for (behavior, reason) in [
+        (Behavior::Fails("LabelsDoNotMatch"), "LabelsDoNotMatch"),
+        (Behavior::Fails("NoDataset"), "NoDataset"),
+        (
+            Behavior::NoImage("registry/data@sha256:d: manifest unknown"),
+            "ImageNotFound",
+        ),
+    ] {
+        let mut lab = gated(2);
+        lab.behave("2", behavior);
+        lab.ask_for("2");
+        lab.run_until_state(RolloutState::RolledBack);
+        assert_eq!(lab.status().phase, "Rejected");
+        assert!(lab.status().refused.is_empty());
+        assert_eq!(lab.condition("Stalled").unwrap().1, reason);
+        lab.behave("2", Behavior::Good);
+        lab.edit(
+            "/rollout/analysis/objectives",
+            json!([{"name": "latency", "type": "Latency"}]),
+        );
+        lab.run_until(400, |lab| lab.stable() == lab.hash("2"));
+    }
 }
 
 #[test]
@@ -161,7 +170,7 @@ fn an_engine_that_fails_in_the_gate_is_the_candidates_fault() {
 }
 
 #[test]
-fn a_missing_dataset_is_rejected_and_a_registry_that_is_down_blocks() {
+fn a_registry_that_is_down_blocks_the_gate() {
     let mut lab = gated(1);
     lab.behave("2", Behavior::NoImage("connection refused"));
     lab.ask_for("2");

@@ -11,7 +11,7 @@ use crate::lab::{Behavior, Lab, image};
 /// Kinds of actions of a plan, in order.
 pub fn kinds(plan: &smallfleet_core::action::Plan) -> Vec<&'static str> {
     let kind = |action: &Action| match action {
-        Action::Cut { .. } => "Cut",
+        Action::Cut(_) => "Cut",
         Action::PersistStatus(_) => "PersistStatus",
         Action::SaveEvidence { .. } => "SaveEvidence",
         Action::CreateRevision(_) => "CreateRevision",

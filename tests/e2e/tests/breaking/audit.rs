@@ -15,6 +15,9 @@ const RIGHT_PERCENT: usize = 70;
 /// Most answers to a text by a revision that differ from its usual one. Rounding in batches of another size may turn a close call;
 /// answers that reach the wrong request differ most of the time.
 const UNUSUAL_PERCENT: usize = 1;
+/// Most of them among so many answers that ended one after the other: what a fault mixes up, it mixes up at one time.
+const UNUSUAL_TOGETHER: usize = 5;
+const TOGETHER: usize = 50;
 /// Failures shown of each kind.
 const SHOWN: usize = 3;
 
@@ -83,18 +86,15 @@ pub fn revisions_are_named(books: &[Book], known: &BTreeSet<String>, first: &str
 
 /// Right labels, and the same label whenever a revision is asked the same.
 pub fn labels_are_right(books: &[Book]) -> Result<()> {
-    let mut usual: BTreeMap<(&str, usize), BTreeMap<&str, usize>> = BTreeMap::new();
-    let (mut answers, mut right) = (0, 0);
-    for (_, record) in each(books).filter(|(_, record)| record.good()) {
-        answers += 1;
-        right += usize::from(record.right);
-        let labels = usual.entry((&record.revision, record.example)).or_default();
-        *labels.entry(&record.label).or_default() += 1;
-    }
-    let most = |labels: &BTreeMap<&str, usize>| labels.values().max().copied().unwrap_or(0);
-    let unusual = answers - usual.values().map(most).sum::<usize>();
+    let good = each(books).map(|(_, record)| record);
+    let mut good: Vec<&Record> = good.filter(|record| record.good()).collect();
+    good.sort_by_key(|record| record.done_milliseconds());
+    let are_unusual = unlike_the_usual(&good);
+    let (answers, unusual) = (good.len(), count(&are_unusual));
+    let right = good.iter().filter(|record| record.right).count();
+    let together = are_unusual.windows(TOGETHER).map(count).max().unwrap_or(0);
     println!(
-        "    {answers} answers, {right} right, {unusual} unlike the usual answer to that text"
+        "    {answers} answers, {right} right, {unusual} unlike the usual answer to that text, at most {together} of {TOGETHER} in a row"
     );
     ensure!(
         right * 100 >= answers * RIGHT_PERCENT,
@@ -104,11 +104,60 @@ pub fn labels_are_right(books: &[Book]) -> Result<()> {
         unusual * 100 <= answers * UNUSUAL_PERCENT,
         "{unusual} of {answers} answers differ from the usual one to the same text"
     );
+    ensure!(
+        together <= UNUSUAL_TOGETHER,
+        "{together} of {TOGETHER} answers in a row differ from the usual one to the same text"
+    );
     Ok(())
+}
+
+/// Whether each answer has another label than most answers of its revision to its text.
+fn unlike_the_usual(answers: &[&Record]) -> Vec<bool> {
+    let text = |record: &Record| (record.revision.clone(), record.example);
+    let mut labels: BTreeMap<_, BTreeMap<&str, usize>> = BTreeMap::new();
+    for record in answers {
+        let of_text = labels.entry(text(record)).or_default();
+        *of_text.entry(&record.label).or_default() += 1;
+    }
+    let usual = |record: &Record| {
+        let of_text = labels[&text(record)].iter();
+        of_text
+            .max_by_key(|(_, count)| **count)
+            .map(|(label, _)| *label)
+    };
+    answers
+        .iter()
+        .map(|record| usual(record) != Some(record.label.as_str()))
+        .collect()
+}
+
+fn count(these: &[bool]) -> usize {
+    these.iter().filter(|is_so| **is_so).count()
 }
 
 fn each(books: &[Book]) -> impl Iterator<Item = (&str, &Record)> {
     books
         .iter()
         .flat_map(|(node, records)| records.iter().map(move |record| (node.as_str(), record)))
+}
+
+#[test]
+fn answers_that_a_fault_mixed_up_are_told_from_close_calls() {
+    let answer = |number: u64, label: &str| Record {
+        number,
+        sent_milliseconds: number,
+        status: 200,
+        example: usize::try_from(number % 10).unwrap_or_default(),
+        label: label.to_owned(),
+        right: true,
+        ..Record::default()
+    };
+    let book = |mixed_up: fn(u64) -> bool| {
+        let label = |number| if mixed_up(number) { "other" } else { "usual" };
+        let records = (0..2000).map(|number| answer(number, label(number)));
+        vec![("node".to_owned(), records.collect())]
+    };
+    assert!(labels_are_right(&book(|number| number % 150 == 0)).is_ok());
+    assert!(labels_are_right(&book(|number| number % 50 == 0)).is_err());
+    assert!(labels_are_right(&book(|number| (1000..1008).contains(&number))).is_err());
 }

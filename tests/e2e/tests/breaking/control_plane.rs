@@ -1,5 +1,7 @@
 //! What Smallfleet stands on fails: the API server, etcd, the registry. Nothing that serves needs any of them.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -14,9 +16,9 @@ use crate::common::{NODES, until};
 use crate::path::{Broken, Outage};
 use crate::trial::{SOON, Trial};
 
-/// Requests of each node in 5 s and in 30 s.
-const FIVE_SECONDS: usize = 100;
-const THIRTY_SECONDS: usize = 600;
+/// For how long each is down.
+const API_SERVER_DOWN: Duration = Duration::from_secs(5);
+const ETCD_DOWN: Duration = Duration::from_secs(30);
 /// Between two looks at the endpoints, and until kube-proxy has followed.
 const LOOKS_MILLISECONDS: u64 = 1_000;
 
@@ -25,11 +27,11 @@ async fn an_api_server_and_an_etcd_that_fail_in_a_canary_do_not_change_its_verdi
     let mut trial = Trial::start("faults-control-plane", &[("100%", 30)]).await?;
     let rollout = trial.canary("better").await?;
     trial
-        .without(Component::ApiServer, trial.served(FIVE_SECONDS))
+        .without(Component::ApiServer, trial.served_for(API_SERVER_DOWN))
         .await?;
     watch_endpoints(&mut trial).await?;
     trial
-        .without(Component::Etcd, trial.served(THIRTY_SECONDS))
+        .without(Component::Etcd, trial.served_for(ETCD_DOWN))
         .await?;
     watch_endpoints(&mut trial).await?;
     trial.promoted(&rollout).await?;

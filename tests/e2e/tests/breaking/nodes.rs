@@ -1,6 +1,7 @@
 //! Nodes: their daemons are killed; they are cut off, drained, taken away and added.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use smallfleet_cluster::{Cluster, Component, Node};
@@ -13,8 +14,8 @@ use crate::common::{NODES, until};
 use crate::operators;
 use crate::trial::{SOON, Trial};
 
-/// Requests of each node while a daemon is down: about ten seconds.
-const A_WHILE: usize = 200;
+/// For how long containerd is down.
+const A_WHILE: Duration = Duration::from_secs(10);
 /// A route ends this long after the operator was last heard, and its requests a moment later.
 const ROUTE_ENDS_MILLISECONDS: u64 = 12_000;
 
@@ -26,7 +27,7 @@ async fn a_containerd_and_a_kubelet_killed_in_a_canary_do_not_change_its_verdict
     let machines = trial.world.lab.machines()?;
     let node = away_from_the_operator(&trial, &machines, &rollout).await?;
     trial
-        .without(Component::Containerd(node.id()), trial.served(A_WHILE))
+        .without(Component::Containerd(node.id()), trial.served_for(A_WHILE))
         .await?;
     let silent = async {
         node.wait_ready("Unknown")
@@ -152,7 +153,7 @@ async fn a_node_drained_deleted_and_added_in_a_canary_does_not_change_its_verdic
         })
         .await?;
     trial.reopen_book().await?;
-    trial.served(100).await?;
+    trial.served_for(Duration::from_secs(5)).await?;
     let new = trial.asked_on(&name, since).await?;
     let other = new
         .iter()

@@ -57,7 +57,7 @@ async fn an_operator_upgraded_in_a_canary_hands_the_rollout_over() -> Result<()>
     .await?;
     let promoted = trial.promoted(&rollout).await;
     restore(&trial, promoted)?;
-    let gap = longest_gap(&trial.asked(since).await?);
+    let gap = longest_gap(since, &trial.asked(since).await?)?;
     println!("    the candidate answered nothing for {gap} ms at most");
     ensure!(
         gap < ROUTE_LEASE_MILLISECONDS,
@@ -70,12 +70,14 @@ fn names_of(pods: &[Pod]) -> Vec<String> {
     pods.iter().map(ResourceExt::name_any).collect()
 }
 
-/// Longest time between two answers of the candidate, milliseconds.
-fn longest_gap(records: &[Record]) -> u64 {
+/// Longest time without an answer of the candidate from then on, milliseconds.
+fn longest_gap(since: u64, records: &[Record]) -> Result<u64> {
     let answered = records.iter().filter(|record| record.arm == "candidate");
-    let sent: Vec<u64> = answered.map(|record| record.sent_milliseconds).collect();
+    let sent: Vec<u64> = std::iter::once(since)
+        .chain(answered.map(|record| record.sent_milliseconds))
+        .collect();
     let gaps = sent.windows(2).map(|pair| pair[1] - pair[0]);
-    gaps.max().unwrap_or_default()
+    gaps.max().context("the candidate answered nothing more")
 }
 
 /// The leader hangs beyond its Lease, another takes over, and the first goes on as if it still led: it must not.

@@ -1,6 +1,6 @@
 //! Processes of pods are killed: router, engine, candidate; and a candidate meets its memory limit.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Pod;
@@ -22,7 +22,7 @@ async fn a_killed_engine_or_router_costs_only_what_had_no_path() -> Result<()> {
     let pods = trial.stable_pods().await?;
     trial.kill(&pods[0], Broken::Engine).await?;
     trial.kill(&pods[1], Broken::Router).await?;
-    trial.served(50).await?;
+    trial.served_for(Duration::from_secs(3)).await?;
     trial.end().await
 }
 

@@ -99,15 +99,15 @@ impl Trial {
         Ok(status)
     }
 
-    /// Waits until this many more requests of every application have ended: the time of a fault, in requests.
-    pub async fn served(&self, more: usize) -> Result<()> {
+    /// Lets the applications go on for so long, the time of a fault; requests of each of them end meanwhile or soon after.
+    pub async fn served_for(&self, time: Duration) -> Result<()> {
         let before = App::ended_at(&self.addresses).await?;
+        tokio::time::sleep(time).await;
         until("requests on every node", SOON, async || {
             let now = App::ended_at(&self.addresses).await?;
-            let enough = |(node, count): (&String, &usize)| {
-                *count >= before.get(node).copied().unwrap_or(0) + more
-            };
-            Ok(now.len() == before.len() && now.iter().all(enough))
+            let more =
+                |(node, count): (&String, &usize)| *count > before.get(node).copied().unwrap_or(0);
+            Ok(now.len() == before.len() && now.iter().all(more))
         })
         .await
     }
@@ -182,13 +182,12 @@ impl Trial {
         self.outages.push(outage);
     }
 
-    /// Keeps the book of a node's application, which ends with its node.
+    /// Keeps the book of a node's application up to now. What it asks later is lost with it when its node is powered off.
     pub async fn close_book(&mut self, node: &str) -> Result<()> {
-        let mut books = self.application.records().await?;
-        let records = books
-            .remove(node)
-            .with_context(|| format!("no load on {node}"))?;
-        self.closed.push((node.to_owned(), records));
+        let mut books = self.books().await?.into_iter();
+        let book = books.find(|(of, _)| of == node);
+        self.closed
+            .push(book.with_context(|| format!("no load on {node}"))?);
         Ok(())
     }
 

@@ -20,13 +20,18 @@ fn pods() -> kinds::KindIndex {
     kinds::named("Pod")
 }
 
-/// A Ready node.
+/// A Ready node; one that the affinity of the manifest with every field chooses.
 pub(super) fn add_node(store: &mut Store, name: &str) {
     let uid = store.new_uid();
+    let labels = json!({
+        "kubernetes.io/arch": "amd64",
+        "topology.kubernetes.io/zone": "a",
+        "example.com/cores": "8",
+    });
     let node = json!({
         "apiVersion": "v1",
         "kind": "Node",
-        "metadata": {"name": name, "uid": uid, "labels": {"kubernetes.io/arch": "amd64"}},
+        "metadata": {"name": name, "uid": uid, "labels": labels},
         "spec": {},
         "status": {"conditions": [{"type": "Ready", "status": "True"}]},
     });

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use smallfleet_crds::names::{LABEL_REVISION, LABEL_ROLE, LABEL_ROLLOUT, role};
-use smallfleet_crds::status::{RolloutState, SmallModelStatus};
+use smallfleet_crds::status::{RolloutState, RolloutStatus, SmallModelStatus};
 use smallfleet_protocol::timing::ROUTE_LEASE;
 use smallfleet_runtime_core::route::{Instruction, Route};
 use tokio::time::Instant;
@@ -32,6 +32,8 @@ pub struct Monitor {
     /// Exposure that status has ever allowed: rolloutID, sequence, permille.
     allowed: BTreeSet<(String, u64, u32)>,
     cut: BTreeSet<String>,
+    /// When status first allowed exposure, by rolloutID.
+    raised: BTreeMap<String, Instant>,
     /// When status ended the exposure of a rollout.
     ended: BTreeMap<String, Instant>,
     served: BTreeSet<String>,
@@ -152,6 +154,7 @@ impl Monitor {
             self.must(!refused || permille == 0, || {
                 "I5: traffic for a refused revision".to_owned()
             });
+            self.exposed(rollout);
             if !is_open(rollout.state) {
                 self.cut.insert(rollout.id.clone());
             }
@@ -159,6 +162,20 @@ impl Monitor {
                 .insert((rollout.id.clone(), rollout.sequence, permille));
         }
         self.status = now;
+    }
+
+    /// I8: no second of exposure counts twice.
+    fn exposed(&mut self, rollout: &RolloutStatus) {
+        let now = Instant::now();
+        if rollout.candidate_traffic_permille > 0 {
+            self.raised.entry(rollout.id.clone()).or_insert(now);
+        }
+        let raised = self.raised.get(&rollout.id);
+        let most = raised.map_or(0, |raised| raised.elapsed().as_secs() + 1);
+        let counted = rollout.exposed_seconds;
+        self.must(counted <= most, || {
+            format!("I8: {counted} s of exposure within {most} s")
+        });
     }
 
     /// I9: for what status names, one a node. I5: never a refused revision.

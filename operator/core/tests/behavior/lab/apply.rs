@@ -38,7 +38,10 @@ fn label(metadata: &ObjectMeta, key: &str) -> String {
 impl Lab {
     pub(super) fn apply(&mut self, action: &Action, version: &mut u64) -> Outcome {
         match action {
-            Action::Cut { rollout } => self.cut(rollout),
+            Action::Cut(cut) => {
+                self.cut(&cut.rollout);
+                self.hub.own_cut = Some((**cut).clone());
+            }
             Action::PersistStatus(status) => return self.persist(status, version),
             Action::SaveEvidence {
                 store,
@@ -55,7 +58,6 @@ impl Lab {
                 self.closed
                     .retain(|epoch| !store.closed_ids.contains(&epoch.id));
                 self.evidence = Some(((**store).clone(), next));
-                self.hub.exposed = 0;
                 self.hub.numbers_since = self.now;
             }
             Action::CreateRevision(object) => {

@@ -12,7 +12,9 @@ use serde_json::{Value, json};
 use smallfleet_core::action::{Action, Event, Plan, Routes};
 use smallfleet_core::evidence::EvidenceStore;
 use smallfleet_core::revision::{Revision, RevisionObject};
-use smallfleet_core::world::{AppliedView, ClosedEpoch, DaemonSetView, NodeView, PodView, Role};
+use smallfleet_core::world::{
+    AppliedView, ClosedEpoch, DaemonSetView, NodeView, OwnCut, PodView, Role,
+};
 use smallfleet_core::{plan, routes};
 use smallfleet_crds::SmallModel;
 use smallfleet_crds::status::{RolloutState, RolloutStatus, SmallModelStatus};
@@ -48,6 +50,7 @@ pub struct Hub {
     pub epoch: u64,
     pub since: u64,
     pub cut: BTreeSet<String>,
+    own_cut: Option<OwnCut>,
     pub published: Routes,
     key: String,
     key_since: u64,
@@ -82,6 +85,8 @@ pub struct Lab {
     pub behaviors: BTreeMap<String, Behavior>,
     /// Whatever the candidate, it fails here.
     pub broken_nodes: BTreeSet<String>,
+    /// Requests that each router still has at its candidate.
+    pub in_flight: u32,
     /// The stable router here does not reach the candidate.
     pub unreachable: BTreeSet<String>,
     pub hub: Hub,
@@ -149,6 +154,7 @@ impl Lab {
             closed: Vec::new(),
             behaviors: BTreeMap::new(),
             broken_nodes: BTreeSet::new(),
+            in_flight: 0,
             unreachable: BTreeSet::new(),
             hub: Hub {
                 epoch: 1,
@@ -358,10 +364,15 @@ impl Lab {
         (plan(&self.world()), self.version)
     }
 
-    /// Another operator carries out an old plan. Its cuts and status writes are its own; the second status write fails.
-    pub fn execute_stale(&mut self, (plan, version): &(Plan, u64)) {
-        let hub = self.hub.clone();
+    /// Carries out what was planned before something else happened.
+    pub fn carry_out(&mut self, (plan, version): &(Plan, u64)) {
         self.execute(plan, *version, usize::MAX);
+    }
+
+    /// Another operator carries out an old plan. Its cuts and status writes are its own; the second status write fails.
+    pub fn execute_stale(&mut self, planned: &(Plan, u64)) {
+        let hub = self.hub.clone();
+        self.carry_out(planned);
         self.hub = hub;
     }
 

@@ -80,6 +80,11 @@ impl Lab {
     /// The hub sends routes to the routers that it can reach. What was cut is never sent as anything else.
     pub(super) fn deliver(&mut self, routes: Routes) {
         let (epoch, now) = (self.hub.epoch, self.now);
+        if routes.rollout != self.hub.published.rollout {
+            let stored = self.evidence.as_ref().map(|(store, _)| store);
+            let stored = stored.filter(|store| store.rollout == routes.rollout);
+            self.hub.exposed = stored.map_or(0, |store| store.exposed_milliseconds);
+        }
         for (uid, route) in &routes.by_router {
             let cut = self.hub.cut.contains(&routes.rollout);
             let unsent = route.kind == RouteKind::Grant && (cut || !routes.granting);

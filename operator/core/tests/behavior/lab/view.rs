@@ -62,6 +62,7 @@ impl Lab {
                 resuming: self.resuming(),
             },
             clock: self.clock(),
+            own_cut: self.hub.own_cut.clone(),
             random: u128::from(self.serial).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835),
         };
         let health = health(&world);
@@ -199,7 +200,7 @@ impl Lab {
             rollout: rollout.clone(),
             sequence: *sequence,
             kind: *kind,
-            candidate_in_flight: 0,
+            candidate_in_flight: self.in_flight,
         });
         let unreachable = self.unreachable.contains(&router.node);
         RouterView {
