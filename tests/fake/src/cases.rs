@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
-use kube::{Api, Client, ResourceExt};
+use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::{Value, json};
 use smallfleet_crds::SmallModel;
 
@@ -57,7 +57,7 @@ macro_rules! case {
 }
 
 /// All cases.
-pub const CASES: [Case; 25] = [
+pub const CASES: [Case; 27] = [
     case!(updates::a_name_is_taken_once),
     case!(updates::a_replace_from_an_old_version_conflicts),
     case!(updates::a_replace_of_another_uid_conflicts),
@@ -74,6 +74,8 @@ pub const CASES: [Case; 25] = [
     case!(apply::an_apply_of_a_uid_that_is_not_there_conflicts),
     case!(apply::an_apply_of_another_uid_is_refused),
     case!(apply::an_apply_from_an_old_version_conflicts),
+    case!(apply::lists_of_a_template_are_merged_by_their_keys),
+    case!(apply::ports_of_a_service_are_merged_by_their_keys),
     case!(subresource::status_and_spec_are_written_apart),
     case!(subresource::the_generation_counts_changes_of_spec_alone),
     case!(subresource::a_status_loses_what_is_not_applied_any_more),
@@ -104,14 +106,17 @@ impl Bench {
         format!("case-{}", self.serial.fetch_add(1, Ordering::Relaxed))
     }
 
-    fn config_maps(&self) -> Api<DynamicObject> {
-        let resource = ApiResource::erase::<ConfigMap>(&());
+    fn all<K: Resource<DynamicType = ()>>(&self) -> Api<DynamicObject> {
+        let resource = ApiResource::erase::<K>(&());
         Api::namespaced_with(self.client.clone(), &self.namespace, &resource)
     }
 
+    fn config_maps(&self) -> Api<DynamicObject> {
+        self.all::<ConfigMap>()
+    }
+
     fn models(&self) -> Api<DynamicObject> {
-        let resource = ApiResource::erase::<SmallModel>(&());
-        Api::namespaced_with(self.client.clone(), &self.namespace, &resource)
+        self.all::<SmallModel>()
     }
 
     fn config_map(&self, name: &str, data: &Value) -> Value {

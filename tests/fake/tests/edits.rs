@@ -236,6 +236,44 @@ fn an_upgraded_chart_with_another_runtime_image_starts_no_rollout() {
 }
 
 #[test]
+fn an_upgraded_chart_in_a_canary_changes_neither_revision() {
+    on_paused_clock(async {
+        let mut lab = in_canary(2).await;
+        let (before, template) = (lab.rollout(), generation(&lab));
+        lab.operators[0].connection.cut();
+        lab.defaults.runtime_image = "runtime@sha256:2".to_owned();
+        lab.rate = 20_000;
+        lab.until(300, "promotion", |status| status.phase == "Stable")
+            .await;
+        lab.rest().await;
+        assert_eq!(lab.status().last_rollout.unwrap().id, before.id);
+        assert_eq!(lab.stable(), before.to);
+        assert_eq!(generation(&lab), template + 1, "rolled once");
+    });
+}
+
+#[test]
+fn labels_only_in_a_canary_restarts_nothing() {
+    on_paused_clock(async {
+        let mut lab = in_canary(2).await;
+        let before = lab.rollout();
+        lab.patch(&json!({"metadata": {"labels": {"team": "search"}}}))
+            .await;
+        lab.seconds(5).await;
+        let now = lab.rollout();
+        assert_eq!(
+            (now.id.as_str(), now.step),
+            (before.id.as_str(), before.step)
+        );
+        assert!(now.exposed_seconds >= before.exposed_seconds);
+        lab.rate = 20_000;
+        lab.until(300, "promotion", |status| status.phase == "Stable")
+            .await;
+        assert_eq!(lab.status().last_rollout.unwrap().id, before.id);
+    });
+}
+
+#[test]
 fn labels_only_is_no_edit() {
     on_paused_clock(async {
         let mut lab = Lab::at_rest(2).await;

@@ -1,6 +1,7 @@
 //! What becomes of candidates, and what a promotion waits for.
 
-use smallfleet_analysis::AnalysisError;
+use std::error::Error;
+
 use smallfleet_analysis::simulator::{
     Ending, Limits, Outcome, RequestsNeeded, Scenario, Step, Stop, latency_and_errors,
     requests_needed, simulate,
@@ -30,16 +31,16 @@ const TRUTHS: [(f64, f64, &str); 12] = [
 ];
 
 /// The operating characteristic of the analysis note, section 3, which is by length class.
-pub fn one_length(runs: u64) -> Result<(), AnalysisError> {
+pub fn one_length(runs: u64) -> Result<(), Box<dyn Error>> {
     characteristic(runs, 0.2, "inputs of one length class")
 }
 
 /// The same where lengths differ: the product has no length classes yet.
-pub fn pooled_lengths(runs: u64) -> Result<(), AnalysisError> {
+pub fn pooled_lengths(runs: u64) -> Result<(), Box<dyn Error>> {
     characteristic(runs, 0.5, "all lengths pooled, as the product counts now")
 }
 
-fn characteristic(runs: u64, spread: f64, lengths: &str) -> Result<(), AnalysisError> {
+fn characteristic(runs: u64, spread: f64, lengths: &str) -> Result<(), Box<dyn Error>> {
     println!("\n## Operating characteristic: {lengths} (spread {spread})\n");
     println!(
         "{runs} rollouts a row of at most {REQUESTS} requests at 10 a second on one node, .5 % errors, D of errors 10 s."
@@ -140,7 +141,7 @@ fn candidates() -> [(&'static str, Scenario); 11] {
 }
 
 /// What a promotion waits for.
-pub fn requests_to_promote(runs: u64) -> Result<(), AnalysisError> {
+pub fn requests_to_promote(runs: u64) -> Result<(), Box<dyn Error>> {
     println!("\n## What a promotion waits for\n");
     println!(
         "{runs} rollouts a row of at most {PROMOTION_REQUESTS} requests at 3 x 20 a second, 12 ms; no errors unless said. The"

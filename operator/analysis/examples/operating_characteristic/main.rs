@@ -12,10 +12,8 @@ mod study;
 
 use std::error::Error;
 
-use smallfleet_analysis::AnalysisError;
-
 /// Prints a table of so many rollouts a row.
-type Print = fn(u64) -> Result<(), AnalysisError>;
+type Print = fn(u64) -> Result<(), Box<dyn Error>>;
 
 const TABLES: [(&str, Print); 6] = [
     ("false-rollbacks", promises::false_rollbacks),

@@ -115,7 +115,8 @@ pub struct Run {
 /// # Errors
 /// When the cluster is not up, or too many runs come to nothing.
 pub async fn evidence(arguments: EvidenceArguments) -> Result<Evidence> {
-    let mut bench = Bench::start(site::namespace::EVIDENCE, arguments.rate, Rate::constant).await?;
+    let (namespace, said) = (site::namespace::EVIDENCE, arguments.rate);
+    let mut bench = Bench::start(namespace, said, BUSY, Rate::constant).await?;
     let slow = bench.runs("slow", arguments.slow).await?;
     let equal = bench.runs("good", arguments.equal).await?;
     let models_at_once = bench.workers.len();
@@ -138,7 +139,10 @@ pub async fn equal(arguments: EqualArguments) -> Result<Equal> {
         swing: arguments.swing,
         swing_seconds: arguments.swing_seconds,
     };
-    let mut bench = Bench::start(site::namespace::EQUAL, arguments.rate, swinging).await?;
+    // The peaks take what a constant load would.
+    let busy = BUSY / (1.0 + arguments.swing);
+    let (namespace, said) = (site::namespace::EQUAL, arguments.rate);
+    let mut bench = Bench::start(namespace, said, busy, swinging).await?;
     let runs = bench.runs("good", arguments.runs).await?;
     let models_at_once = bench.workers.len();
     Ok(Equal {
@@ -168,11 +172,12 @@ impl Bench {
     async fn start(
         namespace: &'static str,
         said: Option<f64>,
+        busy: f64,
         rate: impl Fn(f64) -> Rate,
     ) -> Result<Self> {
         let lab = site::lab()?;
         let sites = Site::one_on_each_node(&lab, namespace, 5).await?;
-        let rate = rate(Site::rate(&sites, said, BUSY).await?);
+        let rate = rate(Site::rate(&sites, said, busy).await?);
         let mut workers = Vec::new();
         for site in sites {
             let records = site.start_load(rate).await?;

@@ -1,9 +1,13 @@
 //! Server-side apply: ownership, conflicts, preconditions.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context as _, Result, ensure};
+use k8s_openapi::api::apps::v1::DaemonSet;
+use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt;
 use kube::api::PostParams;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Bench, apply, object, refused, unwritten};
 
@@ -119,5 +123,136 @@ pub(super) async fn an_apply_from_an_old_version_conflicts(bench: Bench) -> Resu
     wish["metadata"]["resourceVersion"] = json!(old.resource_version());
     refused(apply(&api, "smallfleet", true, &wish).await, &[409])?;
     ensure!(api.get(&name).await?.data["data"]["a"] == "2");
+    Ok(())
+}
+
+/// Names of a list's entries.
+fn names(list: &Value) -> BTreeSet<&str> {
+    let entries = list.as_array().into_iter().flatten();
+    entries.filter_map(|entry| entry["name"].as_str()).collect()
+}
+
+/// What others add to an entry stays, and what we drop of it goes.
+pub(super) async fn lists_of_a_template_are_merged_by_their_keys(bench: Bench) -> Result<()> {
+    let (api, name) = (bench.all::<DaemonSet>(), bench.name());
+    let wish = |spec: Value| {
+        json!({
+            "apiVersion": "apps/v1",
+            "kind": "DaemonSet",
+            "metadata": {"name": name, "namespace": bench.namespace},
+            "spec": spec,
+        })
+    };
+    let ours = |containers: Value, volumes: Value| {
+        let pod =
+            json!({"nodeSelector": {"no": "node"}, "containers": containers, "volumes": volumes});
+        let template = json!({"metadata": {"labels": {"case": name}}, "spec": pod});
+        wish(json!({"selector": {"matchLabels": {"case": name}}, "template": template}))
+    };
+    let engine = json!({"name": "engine", "image": "a", "env": [{"name": "OURS", "value": "1"}]});
+    let volume = json!({"name": "ours", "emptyDir": {}});
+    apply(
+        &api,
+        "smallfleet",
+        false,
+        &ours(json!([engine]), json!([volume])),
+    )
+    .await?;
+    let theirs = json!({
+        "containers": [{"name": "engine", "env": [{"name": "THEIRS", "value": "1"}]}],
+        "volumes": [{"name": "theirs", "emptyDir": {}}],
+        "imagePullSecrets": [{"name": "theirs"}],
+    });
+    let theirs = wish(json!({"template": {"spec": theirs}}));
+    let both = apply(&api, "somebody", false, &theirs).await?;
+    let pod = &both.data["spec"]["template"]["spec"];
+    let env = names(&pod["containers"][0]["env"]);
+    ensure!(env == BTreeSet::from(["OURS", "THEIRS"]), "{pod}");
+    ensure!(
+        names(&pod["volumes"]) == BTreeSet::from(["ours", "theirs"]),
+        "{pod}"
+    );
+    let less = json!([{"name": "engine", "image": "b"}, {"name": "router", "image": "c"}]);
+    let after = apply(&api, "smallfleet", false, &ours(less, json!([]))).await?;
+    let pod = &after.data["spec"]["template"]["spec"];
+    ensure!(
+        names(&pod["containers"]) == BTreeSet::from(["engine", "router"]),
+        "{pod}"
+    );
+    let engine = pod["containers"].as_array().into_iter().flatten();
+    let engine = engine.into_iter().find(|one| one["name"] == "engine");
+    let engine = engine.context("the engine")?;
+    ensure!(engine["image"] == "b", "{engine}");
+    ensure!(
+        names(&engine["env"]) == BTreeSet::from(["THEIRS"]),
+        "{engine}"
+    );
+    ensure!(
+        names(&pod["volumes"]) == BTreeSet::from(["theirs"]),
+        "{pod}"
+    );
+    ensure!(
+        names(&pod["imagePullSecrets"]) == BTreeSet::from(["theirs"]),
+        "{pod}"
+    );
+    Ok(())
+}
+
+pub(super) async fn ports_of_a_service_are_merged_by_their_keys(bench: Bench) -> Result<()> {
+    let (api, name) = (bench.all::<Service>(), bench.name());
+    let wish = |ports: Value| {
+        json!({
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": name, "namespace": bench.namespace},
+            "spec": {"ports": ports},
+        })
+    };
+    let port = |name: &str, port: u16, target: u16| json!({"name": name, "port": port, "targetPort": target});
+    apply(
+        &api,
+        "smallfleet",
+        false,
+        &wish(json!([port("ours", 80, 8080)])),
+    )
+    .await?;
+    apply(
+        &api,
+        "somebody",
+        false,
+        &wish(json!([port("theirs", 81, 8081)])),
+    )
+    .await?;
+    let after = apply(
+        &api,
+        "smallfleet",
+        false,
+        &wish(json!([port("ours", 80, 9090)])),
+    )
+    .await?;
+    let ports = &after.data["spec"]["ports"];
+    ensure!(
+        names(ports) == BTreeSet::from(["ours", "theirs"]),
+        "{ports}"
+    );
+    let mut entries = ports.as_array().into_iter().flatten();
+    ensure!(
+        entries.any(|one| one["port"] == 80 && one["targetPort"] == 9090),
+        "{ports}"
+    );
+    let after = apply(
+        &api,
+        "smallfleet",
+        false,
+        &wish(json!([port("ours", 82, 8080)])),
+    )
+    .await?;
+    let ports = &after.data["spec"]["ports"];
+    let mut entries = ports.as_array().into_iter().flatten();
+    ensure!(entries.all(|one| one["port"] != 80), "{ports}");
+    ensure!(
+        names(ports) == BTreeSet::from(["ours", "theirs"]),
+        "{ports}"
+    );
     Ok(())
 }
