@@ -127,7 +127,7 @@ impl Applier {
         match action {
             Action::Cut(cut) => {
                 self.hub.cut(target.key, &cut.rollout);
-                memory.cut = Some(*cut);
+                memory.cut = Some(cut.after(memory.cut.take()));
             }
             Action::PersistStatus(status) => self.persist_status(target, &status, memory).await?,
             Action::SaveEvidence {

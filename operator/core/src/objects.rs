@@ -12,7 +12,6 @@ use crate::desired::Desired;
 use crate::draft::{Cx, Draft};
 use crate::render::{self, ANNOTATION_APPLIED, ANNOTATION_REVERTED};
 use crate::revision::{RevisionObject, Verdict};
-use crate::rollout::begin;
 use crate::wave;
 use crate::world::{AppliedView, DaemonSetView, PodView, Role, RouteKind, RouterView, Slot};
 
@@ -202,6 +201,13 @@ pub(crate) fn label(cx: &Cx<'_>, hash: &str, verdict: Verdict, draft: &mut Draft
     }
 }
 
+/// Takes back a verdict of a revision whose rollout goes on without it: status was not written after the label.
+pub(crate) fn void_verdict(cx: &Cx<'_>, hash: &str, draft: &mut Draft) {
+    if cx.verdict(hash).is_some() {
+        label(cx, hash, Verdict::Superseded, draft);
+    }
+}
+
 /// Whether candidate or evaluation pods are left. One that was deleted on a node that is silent is not waited for: its node ends it
 /// when it is back.
 pub(crate) fn trials_left(cx: &Cx<'_>) -> bool {
@@ -242,9 +248,13 @@ fn route_is_gone(cx: &Cx<'_>, pod: &PodView) -> bool {
     let Some(site) = cx.fleet.site(&pod.node) else {
         return true;
     };
-    let stable = cx.persisted.stable.as_ref();
-    let stable = stable.map_or("", |stable| stable.revision.as_str());
-    let longest = u64::from(begin::longest_request_seconds(cx, stable, &pod.revision));
+    // Without a rollout no router says any more what it has under way: the pod's grace period is long enough to answer it.
+    let longest = cx
+        .persisted
+        .rollout
+        .as_ref()
+        .and_then(|rollout| rollout.frozen.as_ref());
+    let longest = longest.map_or(0, |frozen| u64::from(frozen.max_request_seconds));
     site.stable
         .iter()
         .all(|router| match cx.fleet.router(router) {

@@ -122,7 +122,7 @@ fn finish_cut(cx: &Cx<'_>, draft: &mut Draft) -> Moved {
     }
 }
 
-const TAKEN_BACK: &str = "its routes were cut for an edit that was taken back";
+const TAKEN_BACK: &str = "its routes were cut for a reason that holds no longer";
 
 const EVIDENCE_LOST: &str = "its evidence was lost, so it begins anew";
 

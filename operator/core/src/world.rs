@@ -43,11 +43,23 @@ pub struct World {
     pub random: u128,
 }
 
-/// A rollout whose routes this leader cut, and what for: a refusal, or an edit of spec.
+/// A rollout whose routes this leader cut, and the refusal that it was for, if it was for one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OwnCut {
     pub rollout: String,
     pub refusal: Option<Refused>,
+}
+
+impl OwnCut {
+    /// What is remembered after another cut: of two of one rollout the one with a refusal.
+    #[must_use]
+    pub fn after(self, before: Option<Self>) -> Self {
+        let before = before.filter(|before| before.rollout == self.rollout);
+        match before {
+            Some(before) if self.refusal.is_none() => before,
+            _ => self,
+        }
+    }
 }
 
 /// An object under a name that we use.

@@ -85,7 +85,7 @@ fn new_id(cx: &Cx<'_>) -> String {
 }
 
 /// The same maturity for both arms: that of the longer one.
-pub(crate) fn longest_request_seconds(cx: &Cx<'_>, from: &str, to: &str) -> u32 {
+fn longest_request_seconds(cx: &Cx<'_>, from: &str, to: &str) -> u32 {
     let of = |hash: &str| {
         cx.revision(hash)
             .map(|object| object.revision.runtime.max_request_seconds)

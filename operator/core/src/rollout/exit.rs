@@ -133,6 +133,7 @@ pub(super) fn refuse(refused: &Refused, draft: &mut Draft) {
 /// What spec names is at fault: over, but not refused.
 pub(crate) fn reject(cx: &Cx<'_>, mut refused: Refused, draft: &mut Draft) -> Moved {
     cut(cx, None, draft);
+    objects::void_verdict(cx, &refused.revision, draft);
     refused.at = Some(MicroTime(cx.world.clock.now));
     draft.warn(
         reason::REJECTED,
@@ -186,6 +187,7 @@ pub(super) fn last(rollout: &RolloutStatus, outcome: &str, summary: String) -> L
 pub(super) fn restart(cx: &Cx<'_>, why: &str, draft: &mut Draft) -> Moved {
     let before = draft.rollout().clone();
     cut(cx, None, draft);
+    objects::void_verdict(cx, &before.to, draft);
     draft.note(
         reason::ROLLOUT_RESTARTED,
         format!("the rollout of revision {} begins anew: {why}", before.to),

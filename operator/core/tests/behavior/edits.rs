@@ -352,13 +352,19 @@ fn verdict(lab: &Lab, tag: &str) -> Option<Verdict> {
     object.and_then(|object| object.verdict)
 }
 
+/// The candidate's verdict is labelled, and the status that says so was not written.
+fn labelled(lab: &mut Lab, verdict: Verdict) {
+    let candidate = lab.rollout().to;
+    let mut revisions = lab.revisions.iter_mut();
+    let object = revisions.find(|one| one.hash == candidate);
+    object.unwrap().verdict = Some(verdict);
+}
+
 /// The verdict is written before status. Where a third revision came between the two, nothing was promoted.
 #[test]
 fn a_revision_whose_promotion_was_not_written_down_is_not_known_good() {
     let mut lab = in_state(RolloutState::Analyzing);
-    let second = lab.rollout().to;
-    let object = lab.revisions.iter_mut().find(|one| one.hash == second);
-    object.unwrap().verdict = Some(Verdict::Stable);
+    labelled(&mut lab, Verdict::Stable);
     lab.ask_for("3");
     lab.run_until(400, |lab| lab.stable() == lab.hash("3"));
     assert_eq!(verdict(&lab, "2"), Some(Verdict::Superseded));
@@ -416,23 +422,41 @@ fn a_cut_whose_status_meets_a_conflict_keeps_its_reason() {
     assert_eq!(lab.status().refused[0].reason, "Inconclusive");
 }
 
+/// The verdict was labelled and its status met a conflict: the edit that caused it voids the evidence, and the verdict with it.
 #[test]
-fn a_superseded_candidate_goes_once_its_requests_are_answered() {
-    for seconds in [5, 200] {
+fn a_rollout_that_begins_anew_has_no_verdict() {
+    for label in [Verdict::Stable, Verdict::Refused] {
         let mut lab = in_state(RolloutState::Analyzing);
-        let second = lab.rollout().to;
-        let is_left = |lab: &Lab| {
-            let mut candidates = lab.pods_of(Role::Candidate).into_iter();
-            candidates.any(|pod| pod.revision == second)
-        };
-        lab.in_flight = 1;
-        lab.ask_for("3");
-        lab.run(60);
-        assert!(is_left(&lab), "it has a request still");
-        if seconds == 5 {
-            lab.in_flight = 0;
-        }
-        lab.run(seconds);
-        assert!(!is_left(&lab), "after {seconds} s");
+        labelled(&mut lab, label);
+        lab.edit("/rollout/analysis/falseRollbackRate", json!("2%"));
+        lab.run(2);
+        assert_eq!(verdict(&lab, "2"), Some(Verdict::Superseded), "{label:?}");
+        lab.run_until(400, |lab| lab.stable() == lab.hash("2"));
+        assert_eq!(verdict(&lab, "2"), Some(Verdict::Stable));
     }
+}
+
+/// Two writes meet a conflict: that of the refusal, then that of the edit which is taken back.
+#[test]
+fn a_refusal_outlives_an_edit_that_is_taken_back() {
+    let mut lab = Lab::at_rest(2);
+    lab.rate = 2;
+    lab.edit("/rollout/stepDeadlineSeconds", json!(20));
+    lab.edit("/rollout/onInconclusive", json!("RollBack"));
+    lab.ask_for("2");
+    lab.run_until_state(RolloutState::Analyzing);
+    cut_and_edited(&mut lab, |lab| lab.ask_for("3"));
+    cut_and_edited(&mut lab, |lab| lab.ask_for("2"));
+    lab.run_until_state(RolloutState::RolledBack);
+    assert_eq!(lab.status().refused[0].reason, "Inconclusive");
+}
+
+#[test]
+fn a_rejected_revision_has_no_verdict() {
+    let mut lab = in_state(RolloutState::Preparing);
+    labelled(&mut lab, Verdict::Stable);
+    lab.behave("2", Behavior::Fails("WrongTask"));
+    lab.run_until_state(RolloutState::RolledBack);
+    assert_eq!(lab.status().phase, "Rejected");
+    assert_eq!(verdict(&lab, "2"), Some(Verdict::Superseded));
 }

@@ -40,7 +40,8 @@ impl Lab {
         match action {
             Action::Cut(cut) => {
                 self.cut(&cut.rollout);
-                self.hub.own_cut = Some((**cut).clone());
+                let before = self.hub.own_cut.take();
+                self.hub.own_cut = Some((**cut).clone().after(before));
             }
             Action::PersistStatus(status) => return self.persist(status, version),
             Action::SaveEvidence {

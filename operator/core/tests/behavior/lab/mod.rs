@@ -85,8 +85,6 @@ pub struct Lab {
     pub behaviors: BTreeMap<String, Behavior>,
     /// Whatever the candidate, it fails here.
     pub broken_nodes: BTreeSet<String>,
-    /// Requests that each router still has at its candidate.
-    pub in_flight: u32,
     /// The stable router here does not reach the candidate.
     pub unreachable: BTreeSet<String>,
     pub hub: Hub,
@@ -154,7 +152,6 @@ impl Lab {
             closed: Vec::new(),
             behaviors: BTreeMap::new(),
             broken_nodes: BTreeSet::new(),
-            in_flight: 0,
             unreachable: BTreeSet::new(),
             hub: Hub {
                 epoch: 1,

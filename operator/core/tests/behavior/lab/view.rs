@@ -200,7 +200,7 @@ impl Lab {
             rollout: rollout.clone(),
             sequence: *sequence,
             kind: *kind,
-            candidate_in_flight: self.in_flight,
+            candidate_in_flight: 0,
         });
         let unreachable = self.unreachable.contains(&router.node);
         RouterView {
