@@ -119,6 +119,15 @@ impl Bench {
         self.all::<SmallModel>()
     }
 
+    fn with_spec<K: Resource<DynamicType = ()>>(&self, name: &str, spec: &Value) -> Value {
+        json!({
+            "apiVersion": K::api_version(&()),
+            "kind": K::kind(&()),
+            "metadata": {"name": name, "namespace": self.namespace},
+            "spec": spec,
+        })
+    }
+
     fn config_map(&self, name: &str, data: &Value) -> Value {
         json!({
             "apiVersion": "v1",
@@ -130,12 +139,8 @@ impl Bench {
 
     fn model(&self, name: &str, tag: &str) -> Value {
         let image = format!("registry.example.com/m@sha256:{}", tag.repeat(64));
-        json!({
-            "apiVersion": "smallfleet.dev/v1alpha1",
-            "kind": "SmallModel",
-            "metadata": {"name": name, "namespace": self.namespace},
-            "spec": {"task": "TextClassification", "model": {"image": image}},
-        })
+        let spec = json!({"task": "TextClassification", "model": {"image": image}});
+        self.with_spec::<SmallModel>(name, &spec)
     }
 }
 

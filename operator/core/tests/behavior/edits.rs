@@ -409,14 +409,20 @@ fn an_edit_that_is_taken_back_after_the_cut_refuses_nothing() {
     assert!(lab.status().refused.is_empty());
 }
 
-#[test]
-fn a_cut_whose_status_meets_a_conflict_keeps_its_reason() {
+/// A canary that is rolled back at its deadline, for want of evidence.
+fn too_little_traffic() -> Lab {
     let mut lab = Lab::at_rest(2);
     lab.rate = 2;
     lab.edit("/rollout/stepDeadlineSeconds", json!(20));
     lab.edit("/rollout/onInconclusive", json!("RollBack"));
     lab.ask_for("2");
     lab.run_until_state(RolloutState::Analyzing);
+    lab
+}
+
+#[test]
+fn a_cut_whose_status_meets_a_conflict_keeps_its_reason() {
+    let mut lab = too_little_traffic();
     cut_and_edited(&mut lab, |lab| lab.edit("/service/port", json!(81)));
     lab.run_until_state(RolloutState::RolledBack);
     assert_eq!(lab.status().refused[0].reason, "Inconclusive");
@@ -439,12 +445,7 @@ fn a_rollout_that_begins_anew_has_no_verdict() {
 /// Two writes meet a conflict: that of the refusal, then that of the edit which is taken back.
 #[test]
 fn a_refusal_outlives_an_edit_that_is_taken_back() {
-    let mut lab = Lab::at_rest(2);
-    lab.rate = 2;
-    lab.edit("/rollout/stepDeadlineSeconds", json!(20));
-    lab.edit("/rollout/onInconclusive", json!("RollBack"));
-    lab.ask_for("2");
-    lab.run_until_state(RolloutState::Analyzing);
+    let mut lab = too_little_traffic();
     cut_and_edited(&mut lab, |lab| lab.ask_for("3"));
     cut_and_edited(&mut lab, |lab| lab.ask_for("2"));
     lab.run_until_state(RolloutState::RolledBack);

@@ -135,14 +135,7 @@ fn names(list: &Value) -> BTreeSet<&str> {
 /// What others add to an entry stays, and what we drop of it goes.
 pub(super) async fn lists_of_a_template_are_merged_by_their_keys(bench: Bench) -> Result<()> {
     let (api, name) = (bench.all::<DaemonSet>(), bench.name());
-    let wish = |spec: Value| {
-        json!({
-            "apiVersion": "apps/v1",
-            "kind": "DaemonSet",
-            "metadata": {"name": name, "namespace": bench.namespace},
-            "spec": spec,
-        })
-    };
+    let wish = |spec: Value| bench.with_spec::<DaemonSet>(&name, &spec);
     let ours = |containers: Value, volumes: Value| {
         let pod =
             json!({"nodeSelector": {"no": "node"}, "containers": containers, "volumes": volumes});
@@ -199,37 +192,14 @@ pub(super) async fn lists_of_a_template_are_merged_by_their_keys(bench: Bench) -
 }
 
 pub(super) async fn ports_of_a_service_are_merged_by_their_keys(bench: Bench) -> Result<()> {
-    let (api, name) = (bench.all::<Service>(), bench.name());
-    let wish = |ports: Value| {
-        json!({
-            "apiVersion": "v1",
-            "kind": "Service",
-            "metadata": {"name": name, "namespace": bench.namespace},
-            "spec": {"ports": ports},
-        })
+    let (api, service) = (bench.all::<Service>(), bench.name());
+    let one_port = |name: &str, port: u16, target: u16| {
+        let port = json!({"name": name, "port": port, "targetPort": target});
+        bench.with_spec::<Service>(&service, &json!({"ports": [port]}))
     };
-    let port = |name: &str, port: u16, target: u16| json!({"name": name, "port": port, "targetPort": target});
-    apply(
-        &api,
-        "smallfleet",
-        false,
-        &wish(json!([port("ours", 80, 8080)])),
-    )
-    .await?;
-    apply(
-        &api,
-        "somebody",
-        false,
-        &wish(json!([port("theirs", 81, 8081)])),
-    )
-    .await?;
-    let after = apply(
-        &api,
-        "smallfleet",
-        false,
-        &wish(json!([port("ours", 80, 9090)])),
-    )
-    .await?;
+    apply(&api, "smallfleet", false, &one_port("ours", 80, 8080)).await?;
+    apply(&api, "somebody", false, &one_port("theirs", 81, 8081)).await?;
+    let after = apply(&api, "smallfleet", false, &one_port("ours", 80, 9090)).await?;
     let ports = &after.data["spec"]["ports"];
     ensure!(
         names(ports) == BTreeSet::from(["ours", "theirs"]),
@@ -240,13 +210,7 @@ pub(super) async fn ports_of_a_service_are_merged_by_their_keys(bench: Bench) ->
         entries.any(|one| one["port"] == 80 && one["targetPort"] == 9090),
         "{ports}"
     );
-    let after = apply(
-        &api,
-        "smallfleet",
-        false,
-        &wish(json!([port("ours", 82, 8080)])),
-    )
-    .await?;
+    let after = apply(&api, "smallfleet", false, &one_port("ours", 82, 8080)).await?;
     let ports = &after.data["spec"]["ports"];
     let mut entries = ports.as_array().into_iter().flatten();
     ensure!(entries.all(|one| one["port"] != 80), "{ports}");
