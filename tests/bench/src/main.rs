@@ -35,7 +35,7 @@ enum Command {
     Rollbacks(rollbacks::Arguments),
     /// Requests to find `slow` and to promote an equal revision (cluster; about 5 minutes)
     Evidence(verdicts::EvidenceArguments),
-    /// A/A with load swings (cluster; about an hour for 100 runs)
+    /// A/A with load swings (cluster; about 95 minutes for 100 runs)
     Equal(verdicts::EqualArguments),
     /// From a commit to serving on every node (cluster; about 2 minutes)
     Commit(commit::Arguments),

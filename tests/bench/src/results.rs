@@ -46,12 +46,12 @@ pub fn folder() -> Result<PathBuf> {
 /// # Errors
 /// When the measurement fails or the result cannot be written.
 pub async fn keep<T: Table>(measurement: impl Future<Output = Result<T>>) -> Result<()> {
-    let (start, taken_at) = (Instant::now(), Timestamp::now());
+    let (start, taken_at, commit) = (Instant::now(), Timestamp::now(), machine::commit());
     let data = measurement.await?;
     let measured = Measured {
         taken_at,
         seconds: start.elapsed().as_secs(),
-        commit: machine::commit(),
+        commit,
         machine: Machine::here(),
         data,
     };

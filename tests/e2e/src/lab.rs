@@ -203,6 +203,19 @@ impl Lab {
         })
     }
 
+    /// Pushes an image once more under another digest, as a release of the same programs has; its reference.
+    ///
+    /// # Errors
+    /// When the registry does not answer.
+    pub fn release_again(&self, name: &str) -> Result<String> {
+        let (repository, _) = self.image(name).split_once('@').context("a digest")?;
+        let line = format!(
+            "crane mutate --insecure --label release=again --tag {repository}:again {}",
+            self.image(name)
+        );
+        Ok(self.shell.run(&line)?.trim().to_owned())
+    }
+
     fn cluster(&self, arguments: &[&str]) -> Result<String> {
         let output = Command::new(self.binaries.join("smallfleet-cluster"))
             .args(arguments)
@@ -220,12 +233,16 @@ impl Lab {
     /// The helm command that installs or upgrades the chart with the images of this checkout.
     #[must_use]
     pub fn helm_install(&self) -> String {
+        self.helm_install_of(self.image("operator"), self.image("runtime"))
+    }
+
+    /// The same with these images.
+    #[must_use]
+    pub fn helm_install_of(&self, operator: &str, runtime: &str) -> String {
         format!(
             "helm upgrade --install smallfleet {}/charts/smallfleet --namespace {SYSTEM} --create-namespace --wait --timeout 120s \
-             --set image={} --set runtime.image={}",
+             --set image={operator} --set runtime.image={runtime}",
             self.root.display(),
-            self.image("operator"),
-            self.image("runtime"),
         )
     }
 }

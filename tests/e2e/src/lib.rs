@@ -1,6 +1,7 @@
 //! Shared by the demo and the end-to-end suite.
 
 pub mod app;
+pub mod audit;
 pub mod chat;
 pub mod fleet;
 pub mod lab;

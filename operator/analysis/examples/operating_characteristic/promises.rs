@@ -18,7 +18,7 @@ const REQUESTS: u64 = 3_000;
 type Row = (&'static str, Scenario, u64);
 
 /// Harmless candidates that the promise covers.
-fn promised() -> [Row; 6] {
+fn promised() -> [Row; 7] {
     let mut edge = Scenario::calm().with_candidate(1.05, 0.001);
     // Queues would make a candidate at the margin slower than it.
     edge.traffic.requests_per_second = 4.0;
@@ -28,6 +28,11 @@ fn promised() -> [Row; 6] {
             "equal; swings of load and speed, unlike nodes, stalls, incidents, two steps",
             Scenario::rough(),
             2,
+        ),
+        (
+            "the same; engines 10 % busy on average, 25 % at the peaks",
+            Scenario::rough().with_load(0.1),
+            1,
         ),
         ("equal; engines 20 % busy", Scenario::busy(0.2), 1),
         (
@@ -45,7 +50,7 @@ fn promised() -> [Row; 6] {
 }
 
 /// Harmless candidates on engines that are busier than the promise allows.
-fn outside() -> [Row; 2] {
+fn outside() -> [Row; 3] {
     [
         (
             "outside: equal; engines 40 % busy (80 % without)",
@@ -55,6 +60,11 @@ fn outside() -> [Row; 2] {
         (
             "outside: equal; engines 60 % busy (120 % without)",
             Scenario::busy(0.6),
+            1,
+        ),
+        (
+            "outside: with the swings; engines 20 % busy on average, 50 % at the peaks",
+            Scenario::rough().with_load(0.2),
             1,
         ),
     ]

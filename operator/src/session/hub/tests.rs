@@ -316,6 +316,22 @@ fn exposed_time_runs_only_under_an_acknowledged_grant() {
     assert_eq!(hub.view(&key(), ROLLOUT).exposed, stopped);
 }
 
+/// Both leaders of a hand-over measure the same time: what is stored is where the later one starts, never a part of a sum.
+#[test]
+fn a_new_leader_counts_exposed_time_on_from_what_is_stored() {
+    let stored = |milliseconds| EvidenceStore {
+        exposed_milliseconds: milliseconds,
+        ..store(&[])
+    };
+    let milliseconds = |hub: &Hub, rollout| hub.view(&key(), rollout).exposed.as_millis();
+    let hub = Hub::new(mpsc::channel(8).0);
+    hub.read_store(&key(), &stored(60_000));
+    assert_eq!(milliseconds(&hub, ROLLOUT), 60_000);
+    hub.read_store(&key(), &stored(61_000));
+    assert_eq!(milliseconds(&hub, ROLLOUT), 60_000);
+    assert_eq!(milliseconds(&hub, "another"), 0);
+}
+
 #[test]
 fn nothing_but_a_newer_cut_follows_a_cut() {
     let (hub, mut inbox) = granted();

@@ -1,5 +1,5 @@
 //! Faults on the cluster (`rollout.md` 6): while an application on every node keeps book of every answer, something is killed, cut
-//! off or taken away. No request fails that had a path (`path` says which had none), every answer is audited (`audit`), and the
+//! off or taken away. No request fails that had a path (`path` says which had none), every answer is audited (`smallfleet_e2e::audit`), and the
 //! verdict is the one without the fault, or says why not.
 //!
 //! `make e2e-faults` brings the cluster up, runs this with one thread, and takes the cluster down. `STORY=name` runs some.
@@ -19,7 +19,6 @@
 //! | operator killed, at 0 replicas | the suite `stories`: `faults` |
 //! | crash after a cut or a raise; status or evidence lost | `operator/core/tests/behavior`: `evidence`, `rollout`, `properties` |
 
-mod audit;
 #[path = "../stories/common.rs"]
 #[allow(dead_code, reason = "the other suite uses the rest of it")]
 mod common;

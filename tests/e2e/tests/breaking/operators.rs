@@ -1,5 +1,7 @@
 //! The operator: upgraded in a canary, and two of them.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::api::core::v1::Pod;
@@ -7,6 +9,7 @@ use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 use nix::sys::signal::Signal;
 use smallfleet_crds::names;
+use smallfleet_crds::status::RolloutStatus;
 use smallfleet_e2e::app::now_milliseconds;
 use smallfleet_e2e::lab::SYSTEM;
 use smallfleet_e2e::load::Record;
@@ -38,32 +41,59 @@ fn restore<T>(trial: &Trial, outcome: Result<T>) -> Result<T> {
     outcome
 }
 
-/// A new operator takes the rollout over within the lease: the candidate is asked on, and the verdict is the same.
+/// A new release of operator and runtime: its operator takes the rollout over within the lease, so the candidate is asked on, and
+/// the verdict is the same. Models keep the runtime that their revisions were made with.
 #[tokio::test]
 async fn an_operator_upgraded_in_a_canary_hands_the_rollout_over() -> Result<()> {
     let trial = Trial::start("faults-upgrade", &[("100%", 30)]).await?;
+    let runtimes = runtimes(&trial).await?;
     let rollout = trial.canary("better").await?;
-    let before = names_of(&pods(&trial.world).await?);
     let since = now_milliseconds();
-    let lab = trial.world.lab;
-    lab.shell.run(&format!(
-        "{} --set podAnnotations.story=upgraded",
-        lab.helm_install()
-    ))?;
-    until("only new pods of the operator", SOON, async || {
-        let now = names_of(&pods(&trial.world).await?);
-        Ok(!now.is_empty() && now.iter().all(|name| !before.contains(name)))
-    })
-    .await?;
-    let promoted = trial.promoted(&rollout).await;
-    restore(&trial, promoted)?;
+    let upgraded = upgraded(&trial, &rollout).await;
+    restore(&trial, upgraded)?;
     let gap = longest_gap(since, &trial.asked(since).await?)?;
     println!("    the candidate answered nothing for {gap} ms at most");
     ensure!(
         gap < ROUTE_LEASE_MILLISECONDS,
         "the candidate got nothing for {gap} ms: the routes were not handed over within their lease"
     );
+    let after = self::runtimes(&trial).await?;
+    ensure!(
+        after == runtimes,
+        "the runtime of a model changed from {runtimes:?} to {after:?}"
+    );
     trial.end().await
+}
+
+async fn upgraded(trial: &Trial, rollout: &RolloutStatus) -> Result<()> {
+    let lab = trial.world.lab;
+    let before = names_of(&pods(&trial.world).await?);
+    let operator = lab.release_again("operator")?;
+    let upgrade = lab.helm_install_of(&operator, &lab.release_again("runtime")?);
+    lab.shell.run(&upgrade)?;
+    until("only pods of the new release", SOON, async || {
+        let now = pods(&trial.world).await?;
+        let is_new = |pod: &Pod| {
+            !before.contains(&pod.name_any()) && images(pod).any(|image| image == operator)
+        };
+        Ok(!now.is_empty() && now.iter().all(is_new))
+    })
+    .await?;
+    trial.promoted(rollout).await.map(drop)
+}
+
+/// Runtime images of the stable pods.
+async fn runtimes(trial: &Trial) -> Result<BTreeSet<String>> {
+    let pods = trial.stable_pods().await?;
+    Ok(pods.iter().flat_map(images).map(str::to_owned).collect())
+}
+
+fn images(pod: &Pod) -> impl Iterator<Item = &str> {
+    let containers = pod.spec.iter().flat_map(|spec| {
+        let sidecars = spec.init_containers.iter().flatten();
+        spec.containers.iter().chain(sidecars)
+    });
+    containers.filter_map(|container| container.image.as_deref())
 }
 
 fn names_of(pods: &[Pod]) -> Vec<String> {

@@ -1,6 +1,13 @@
 //! Whether a failed request had a path. The one place that excuses a failure: whatever it does not excuse fails its story.
 
+use std::collections::BTreeMap;
+
+use anyhow::{Result, ensure};
+use smallfleet_e2e::audit::{Book, each};
 use smallfleet_e2e::load::Record;
+
+/// Failures shown of each kind.
+const SHOWN: usize = 3;
 
 /// What was broken on purpose, or was seen to be missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,8 +35,35 @@ pub struct Outage {
 /// endpoints and kube-proxy's rules follow. Later than that the other nodes' pods are a path.
 const LEFT_OUT_MILLISECONDS: u64 = 5_000;
 
+/// No request failed that had a path. The others are counted and explained.
+pub fn only_pathless_failed(books: &[Book], outages: &[Outage]) -> Result<()> {
+    let mut explained: BTreeMap<&str, Vec<&Record>> = BTreeMap::new();
+    let mut had_path = Vec::new();
+    for (node, record) in each(books).filter(|(_, record)| !record.good()) {
+        match no_path(record, node, outages) {
+            Some(why) => explained.entry(why).or_default().push(record),
+            None => had_path.push((node, record)),
+        }
+    }
+    println!("{} requests", each(books).count());
+    for (why, records) in &explained {
+        println!("    {} had no path: {why}, such as", records.len());
+        records
+            .iter()
+            .take(SHOWN)
+            .for_each(|record| println!("        {record:?}"));
+    }
+    ensure!(
+        had_path.is_empty(),
+        "{} requests failed though they had a path, such as {:#?}; broken were {outages:#?}",
+        had_path.len(),
+        &had_path[..had_path.len().min(SHOWN)]
+    );
+    Ok(())
+}
+
 /// Why a failed request of a node's application had no path; `None`: it had one.
-pub fn no_path(record: &Record, from: &str, outages: &[Outage]) -> Option<&'static str> {
+fn no_path(record: &Record, from: &str, outages: &[Outage]) -> Option<&'static str> {
     outages
         .iter()
         .find_map(|outage| excuse(record, from, outage))

@@ -1,7 +1,7 @@
 //! One model under a load that keeps book of every request, with what was broken meanwhile.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::api::apps::v1::ControllerRevision;
@@ -13,20 +13,18 @@ use smallfleet_cluster::Component;
 use smallfleet_crds::names;
 use smallfleet_crds::status::{RolloutStatus, SmallModelStatus};
 use smallfleet_e2e::app::{App, now_milliseconds};
+use smallfleet_e2e::audit::{self, Book};
 use smallfleet_e2e::fleet::{is_ready, node_of};
 use smallfleet_e2e::load::Record;
 use smallfleet_e2e::process;
 
-use crate::audit::{self, Book};
 use crate::common::{NODES, World, until};
-use crate::path::{Broken, Outage};
+use crate::path::{Broken, Outage, only_pathless_failed};
 
 /// Restarts, evictions, changes of a leader.
 pub const SOON: Duration = Duration::from_secs(90);
 /// The candidate's units after which a canary counts as under way: past the burn-in.
 const UNDER_WAY: u64 = 50;
-/// The longest that a request may be under way, and some more.
-const IN_FLIGHT: Duration = Duration::from_secs(40);
 
 /// A model that serves on every node, asked by an application on every node.
 pub struct Trial {
@@ -184,7 +182,7 @@ impl Trial {
 
     /// Keeps the book of a node's application up to now. What it asks later is lost with it when its node is powered off.
     pub async fn close_book(&mut self, node: &str) -> Result<()> {
-        let mut books = self.books().await?.into_iter();
+        let mut books = audit::books(&self.application).await?.into_iter();
         let book = books.find(|(of, _)| of == node);
         self.closed
             .push(book.with_context(|| format!("no load on {node}"))?);
@@ -225,24 +223,15 @@ impl Trial {
 
     /// Ends the story: every answer is audited.
     pub async fn end(self) -> Result<()> {
-        let mut books = self.books().await?;
+        let mut books = audit::books(&self.application).await?;
         books.extend(self.closed.iter().cloned());
-        audit::only_pathless_failed(&books, &self.outages)?;
-        audit::revisions_are_named(&books, &self.known_revisions().await?, &self.first)?;
+        only_pathless_failed(&books, &self.outages)?;
+        let status = self.world.fleet.status(&self.world.model).await?;
+        let promoted = status.stable.map(|stable| stable.revision);
+        let proven = promoted.into_iter().chain([self.first.clone()]).collect();
+        let known = self.known_revisions().await?;
+        audit::revisions_are_named(&books, &known, &self.first, &proven)?;
         audit::labels_are_right(&books)
-    }
-
-    /// All books, once each request up to now has its record.
-    async fn books(&self) -> Result<Vec<Book>> {
-        let limit = Instant::now() + IN_FLIGHT;
-        loop {
-            let books: Vec<Book> = self.application.records().await?.into_iter().collect();
-            match audit::each_request_once(&books) {
-                Ok(()) => return Ok(books),
-                Err(error) if Instant::now() > limit => return Err(error),
-                Err(_) => tokio::time::sleep(Duration::from_millis(500)).await,
-            }
-        }
     }
 
     async fn known_revisions(&self) -> Result<BTreeSet<String>> {

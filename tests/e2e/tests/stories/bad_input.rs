@@ -7,7 +7,7 @@ use smallfleet_cluster::Component;
 use smallfleet_crds::status::{RolloutState, SmallModelStatus};
 use smallfleet_e2e::{app, fleet};
 
-use crate::common::{World, assert_none_failed, lab};
+use crate::common::{NODES, PROMOTING_RATE, World, assert_none_failed, lab};
 
 /// The manifests of the API's own tests, against the real API server: the message is the one in their first line.
 #[tokio::test]
@@ -241,12 +241,41 @@ async fn a_registry_that_is_down_is_waited_for() -> Result<()> {
 async fn told_of_the_registry(world: &World, image: &str) -> Result<SmallModelStatus> {
     let known = world.lab.image("better");
     world.apply_yaml(&world.yaml("better", &[]).replace(known, image))?;
-    let blocked = |status: &SmallModelStatus| {
-        let rollout = status.rollout.as_ref();
-        let blocked = rollout.and_then(|rollout| rollout.blocked.as_ref());
-        blocked.is_some_and(|blocked| blocked.reason == "ImagePull")
-    };
+    let blocked = |status: &SmallModelStatus| is_blocked(status, "ImagePull");
     world.wait("blocked by the registry", blocked).await
+}
+
+fn is_blocked(status: &SmallModelStatus, reason: &str) -> bool {
+    let rollout = status.rollout.as_ref();
+    let blocked = rollout.and_then(|rollout| rollout.blocked.as_ref());
+    blocked.is_some_and(|blocked| blocked.reason == reason)
+}
+
+/// The stable pods, the load's, and one more: the first step's candidate finds room, the second step's do not.
+#[tokio::test]
+async fn a_quota_holds_up_a_canary_and_is_named() -> Result<()> {
+    let mut world = World::new("e2e-quota").await?;
+    world.rate = PROMOTING_RATE;
+    let first = world.install("good").await?;
+    let application = world.load().await?;
+    let pods = 2 * NODES + 1;
+    world.kubectl(&format!("create quota few --hard=pods={pods}"))?;
+    world.apply("better")?;
+    let blocked = world
+        .wait("blocked by the quota", |status| {
+            is_blocked(status, "PodRefused")
+        })
+        .await?;
+    let said = words(&blocked);
+    println!("{said}");
+    ensure!(said.contains("exceeded quota: few"), "{said}");
+    ensure!(
+        blocked.refused.is_empty() && blocked.stable == first.stable,
+        "{said}"
+    );
+    world.kubectl("delete quota few")?;
+    world.wait_promoted().await?;
+    assert_none_failed(&application).await
 }
 
 /// More requests at once than one pod works on and queues: each gets an answer, the surplus is told to come back.

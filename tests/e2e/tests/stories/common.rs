@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use smallfleet_crds::status::{Refused, RolloutState, SmallModelStatus};
-use smallfleet_e2e::app::{self, App};
+use smallfleet_e2e::app::App;
+use smallfleet_e2e::audit;
 use smallfleet_e2e::fleet::{self, Fleet};
 use smallfleet_e2e::lab::Lab;
 use smallfleet_e2e::manifest::Manifest;
@@ -218,19 +219,24 @@ pub fn last_rollout_id(status: &SmallModelStatus) -> String {
     last.map(|rollout| rollout.id.clone()).unwrap_or_default()
 }
 
-/// No request of a load failed.
+/// No request of a load failed, each was answered once, and classified as it is anywhere else.
 pub async fn assert_none_failed(application: &App) -> Result<()> {
-    let records = application.all_records().await?;
-    let failed = app::failed(&records);
+    let books = audit::books(application).await?;
+    let failed: Vec<_> = audit::each(&books)
+        .filter(|(_, record)| !record.good())
+        .collect();
     ensure!(
         failed.is_empty(),
         "{} of {} requests failed, such as {:?}",
         failed.len(),
-        records.len(),
+        audit::each(&books).count(),
         failed.first()
     );
-    ensure!(!records.is_empty(), "no request was sent");
-    Ok(())
+    ensure!(audit::each(&books).count() > 0, "no request was sent");
+    match application.chat_tokens {
+        None => audit::labels_are_right(&books),
+        Some(_) => Ok(()),
+    }
 }
 
 /// Waits until it holds; an error on the way counts as "not yet", for the API server may be what is broken.
