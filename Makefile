@@ -108,7 +108,7 @@ define RUN_SUITE
 result=$$?; $(CLUSTER) down; exit $$result
 endef
 
-bench: cluster-build models $(PEER)/complete ## Measure everything and write docs/benchmarks.md, about two hours (BENCH=name: one table; ARGS=...: its arguments)
+bench: cluster-build models $(PEER)/complete ## Measure everything and write docs/benchmarks.md, about three hours (BENCH=name: one table; ARGS=...: its arguments)
 	@result=0; for table in $(BENCH); do \
 	  echo "== $$table"; \
 	  if [ $$table = simulated ]; then $(MAKE) --no-print-directory simulated || result=1; continue; fi; \

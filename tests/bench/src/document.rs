@@ -18,7 +18,7 @@ use crate::results::{self, Measured, Table};
 
 const INTRODUCTION: &str = "# Benchmarks
 
-Written by `make bench`, which measures everything on this machine and puts this page together; `make bench BENCH=router` measures one
+Written by `make bench`, which measures everything on one machine and puts this page together; `make bench BENCH=router` measures one
 table again. All figures are in `benchmarks/`, a file a table. They are of small, shared machines: compare the columns of one table, not
 tables of two machines. Whatever is compared ran in turns of a few seconds or less, and a figure is the median over the turns, so a busy
 moment hits both sides.

@@ -261,11 +261,11 @@ impl Cluster {
             Component::Containerd(node) => self.holder(node).is_ok_and(|holder| {
                 output(containerd::ctr(&self.layout, holder).arg("version")).is_ok()
             }),
-            Component::Kubelet(node) => kubelet::is_ready(Node::new(self, node)),
             // These are ready when the cluster does its work, which is waited for there.
             Component::ControllerManager
             | Component::Scheduler
             | Component::Holder(_)
+            | Component::Kubelet(_)
             | Component::KubeProxy(_) => true,
         }
     }

@@ -9,7 +9,6 @@ use crate::error::Result;
 use crate::host::{Cgroups, Host};
 use crate::kubeconfig;
 use crate::layout::{Layout, write_file};
-use crate::node::Node;
 use crate::process::Launch;
 
 pub(crate) fn kubelet_name(node: NodeId) -> String {
@@ -76,15 +75,6 @@ fn kubelet_config(layout: &Layout, host: &Host, node: NodeId) -> Value {
         "nodeLeaseDurationSeconds": 8,
         "registerNode": true,
     })
-}
-
-/// Its main loop runs. Before that it ends by itself when its first calls to containerd take too long.
-pub(crate) fn is_ready(node: Node<'_>) -> bool {
-    node.exec(
-        "busybox",
-        &["wget", "-T2", "-qO-", "http://127.0.0.1:10248/healthz"],
-    )
-    .is_ok_and(|answer| answer.trim() == "ok")
 }
 
 pub(crate) fn kube_proxy(layout: &Layout, node: NodeId, holder: i32) -> Result<Launch> {

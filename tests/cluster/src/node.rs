@@ -12,6 +12,7 @@ use crate::component::Component;
 use crate::containerd;
 use crate::error::{Error, Result};
 use crate::network;
+use crate::process::died;
 
 /// How long a change of the node's condition may take: the grace period of a silent one, and a start.
 const READY_LIMIT: Duration = Duration::from_secs(90);
@@ -56,8 +57,23 @@ impl<'a> Node<'a> {
         self.cluster.stop(Component::Kubelet(self.id))
     }
 
+    /// Starts the kubelet and waits until it has said of the node that it is Ready: what the one before it said may still stand
+    /// there, and a kubelet may end by itself before it says anything.
     pub fn start_kubelet(&self) -> Result<()> {
-        self.cluster.start(Component::Kubelet(self.id))
+        let component = Component::Kubelet(self.id);
+        let before = self.ready_condition("lastHeartbeatTime")?;
+        self.cluster.start(component)?;
+        wait_until(
+            &format!("Ready as the new kubelet of {} says it", self.id),
+            READY_LIMIT,
+            || {
+                if !self.cluster.is_running(component) {
+                    return Err(died(self.cluster.layout(), &component.to_string()));
+                }
+                let said = self.ready_condition("lastHeartbeatTime")?;
+                Ok(said != before && self.ready_condition("status")? == "True")
+            },
+        )
     }
 
     /// Pulls the plug: everything of the node is killed at once, containers too. It keeps its disk.
@@ -112,14 +128,18 @@ impl<'a> Node<'a> {
         wait_until(
             &format!("Ready={status} of {}", self.id),
             READY_LIMIT,
-            || Ok(self.ready_condition().is_ok_and(|now| now == status)),
+            || {
+                Ok(self
+                    .ready_condition("status")
+                    .is_ok_and(|now| now == status))
+            },
         )
     }
 
-    fn ready_condition(&self) -> Result<String> {
-        let path = r#"jsonpath={.status.conditions[?(@.type=="Ready")].status}"#;
+    fn ready_condition(&self, field: &str) -> Result<String> {
+        let path = format!(r#"jsonpath={{.status.conditions[?(@.type=="Ready")].{field}}}"#);
         self.cluster
-            .kubectl(&["get", "node", &self.name(), "--output", path])
+            .kubectl(&["get", "node", &self.name(), "--output", &path])
     }
 
     /// A command that will run in the node's network and mount namespaces, as on the node itself.

@@ -24,7 +24,9 @@ pub fn section(data: &Evidence) -> Section {
     );
     let (from, to) = EQUAL;
     text += &row("equal", &data.equal, &format!("{from}-{to}"));
-    text += "\nThe evidence is looked at once a second, and a unit is booked when its slowest threshold has passed, so the fewest units that can be seen are those of about a second.\n";
+    text += "\nThe evidence is looked at once a second, and a unit is booked when its slowest threshold has passed, so the fewest units that can be seen are those of about a second. \
+             The simulated figures are for inputs of one length class. With all lengths pooled, as the product counts, an equal revision takes more \
+             ([simulated](operating-characteristic.md)); the A/A table below has its own distribution.\n";
     text += &broken(&data.broken);
     Section {
         title: "",

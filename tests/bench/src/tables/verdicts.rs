@@ -34,7 +34,7 @@ pub struct EvidenceArguments {
     #[arg(long, default_value_t = 5)]
     slow: usize,
     /// Rollouts of an equal revision
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 20)]
     equal: usize,
     /// Requests a second on each model's node; by itself what the machine bears
     #[arg(long)]
