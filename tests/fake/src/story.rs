@@ -1,10 +1,12 @@
 //! Whole rollouts: what a user does and when, told again for every fault.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
 
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
+use smallfleet_core::revision::Verdict;
+use smallfleet_crds::reason;
 use smallfleet_crds::status::{RolloutState, SmallModelStatus};
 
 use crate::lab::{Behavior, Lab, Resting, image};
@@ -31,6 +33,8 @@ pub struct Story {
     pub end: fn(&SmallModelStatus) -> bool,
     /// Tag of the revision that serves then.
     pub serves: &'static str,
+    /// Tags of the revisions that are refused then, and why; newest first.
+    pub refused: &'static [(&'static str, &'static str)],
 }
 
 /// What has to be the same at the end, whatever went wrong (I8).
@@ -43,6 +47,12 @@ pub struct Ending {
     /// Revisions and reasons.
     pub refused: Vec<(String, String)>,
     pub state: Option<String>,
+    /// Revision in the DaemonSet's template.
+    pub template: String,
+    /// Revisions of all Ready stable pods.
+    pub serving: BTreeSet<String>,
+    /// Labels of the ControllerRevisions.
+    pub verdicts: BTreeMap<String, String>,
 }
 
 impl Ending {
@@ -62,6 +72,9 @@ impl Ending {
                 .map(|one| (one.revision, one.reason))
                 .collect(),
             state: status.rollout.map(|rollout| format!("{:?}", rollout.state)),
+            template: lab.template(),
+            serving: lab.serving(),
+            verdicts: lab.verdicts(),
         }
     }
 }
@@ -120,14 +133,33 @@ impl Story {
                 .violations()
                 .to_vec();
             assert!(violations.is_empty(), "{violations:#?}");
-            assert_eq!(lab.stable(), lab.hash(self.serves), "{lab:?}");
+            let ending = Ending::of(&lab);
+            self.is_end(&ending, &lab);
             Told {
-                ending: Ending::of(&lab),
+                ending,
                 reads: connection.read_paths(),
                 writes: connection.writes(),
                 happened: connection.happened(),
             }
         })
+    }
+
+    /// Status, the DaemonSet, its pods and the labels all say what the story says.
+    fn is_end(&self, ending: &Ending, lab: &Lab) {
+        let serves = lab.hash(self.serves);
+        assert_eq!(ending.stable, serves, "{lab:?}");
+        assert_eq!(ending.template, serves, "the template: {lab:?}");
+        assert_eq!(ending.serving, [serves.clone()].into(), "the pods: {lab:?}");
+        let refused = self.refused.iter();
+        let refused: Vec<_> = refused
+            .map(|(tag, reason)| (lab.hash(tag), (*reason).to_owned()))
+            .collect();
+        assert_eq!(ending.refused, refused, "{lab:?}");
+        let verdict = |hash: &String| ending.verdicts.get(hash).map(String::as_str);
+        assert_eq!(verdict(&serves), Some(Verdict::Stable.as_str()), "{lab:?}");
+        for (hash, _) in &refused {
+            assert_eq!(verdict(hash), Some(Verdict::Refused.as_str()), "{lab:?}");
+        }
     }
 }
 
@@ -171,6 +203,7 @@ pub const PROMOTION: Story = Story {
     acts: &[ASK_FOR_2],
     end: |status| ended(status, "Promoted"),
     serves: "2",
+    refused: &[],
 };
 
 /// A slow revision, by evidence.
@@ -183,6 +216,7 @@ pub const ROLLBACK: Story = Story {
     acts: &[ASK_FOR_2],
     end: rolled_back,
     serves: "1",
+    refused: &[("2", reason::LATENCY_REGRESSION)],
 };
 
 /// A third revision while the second is analyzed.
@@ -198,6 +232,7 @@ pub const SUPERSEDED: Story = Story {
     ],
     end: |status| ended(status, "Promoted"),
     serves: "3",
+    refused: &[],
 };
 
 /// Back to the old revision while the new one rolls over the fleet.
@@ -213,6 +248,7 @@ pub const REVERTED: Story = Story {
     ],
     end: |status| ended(status, "Cancelled"),
     serves: "1",
+    refused: &[],
 };
 
 /// A revision that was refused before.
@@ -233,6 +269,7 @@ pub const REFUSED: Story = Story {
     acts: &[ASK_FOR_2],
     end: rolled_back,
     serves: "1",
+    refused: &[("2", reason::LATENCY_REGRESSION)],
 };
 
 /// A revision that is wrong on the labelled set.
@@ -254,4 +291,5 @@ pub const GATE_FAILED: Story = Story {
     acts: &[ASK_FOR_2],
     end: rolled_back,
     serves: "1",
+    refused: &[("2", reason::GATE_FAILED)],
 };

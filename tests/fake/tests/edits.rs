@@ -7,18 +7,12 @@ use std::sync::PoisonError;
 use serde_json::{Value, json};
 use smallfleet_crds::names;
 use smallfleet_crds::status::RolloutState;
-use smallfleet_fake::lab::{Behavior, Lab, MODEL, NAMESPACE};
-use smallfleet_fake::server::{Key, kinds};
+use smallfleet_fake::lab::{Behavior, Lab, NAMESPACE};
+use smallfleet_fake::server::kinds;
 use smallfleet_fake::story::on_paused_clock;
 
-fn daemon_set(lab: &Lab) -> Value {
-    let key = Key::new(kinds::named("DaemonSet"), NAMESPACE, MODEL);
-    lab.server
-        .look(|store| store.get(&key).unwrap().as_ref().clone())
-}
-
 fn generation(lab: &Lab) -> i64 {
-    daemon_set(lab)["metadata"]["generation"].as_i64().unwrap()
+    lab.daemon_set()["metadata"]["generation"].as_i64().unwrap()
 }
 
 /// Uid and node of every pod of this role.

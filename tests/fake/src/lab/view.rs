@@ -1,14 +1,14 @@
 //! Reading objects as JSON.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 use smallfleet_crds::names;
 
-use super::{Behavior, Lab, NAMESPACE};
-use crate::server::kinds;
+use super::{Behavior, Lab, MODEL, NAMESPACE};
+use crate::server::{Key, kinds};
 
 /// A label; empty where there is none.
 pub fn label<'v>(object: &'v Value, key: &str) -> &'v str {
@@ -34,6 +34,11 @@ pub fn is_ready(object: &Value) -> bool {
     let all = object["status"]["conditions"].as_array();
     let ready = |one: &Value| one["type"] == "Ready" && one["status"] == "True";
     all.is_some_and(|all| all.iter().any(ready))
+}
+
+/// A pod of the DaemonSet.
+pub fn is_stable(pod: &Value) -> bool {
+    label(pod, names::LABEL_ROLE) == names::role::STABLE
 }
 
 /// The same status, not Ready.
@@ -73,6 +78,45 @@ pub fn behavior_of(behaviors: &BTreeMap<String, Behavior>, pod: &Value) -> Behav
 }
 
 impl Lab {
+    /// The DaemonSet; null where there is none.
+    #[must_use]
+    pub fn daemon_set(&self) -> Value {
+        let key = Key::new(kinds::named("DaemonSet"), NAMESPACE, MODEL);
+        let found = self.server.look(|store| store.get(&key).cloned());
+        found.map_or(Value::Null, |object| object.as_ref().clone())
+    }
+
+    /// Revision in the DaemonSet's template.
+    #[must_use]
+    pub fn template(&self) -> String {
+        label(&self.daemon_set()["spec"]["template"], names::LABEL_REVISION).to_owned()
+    }
+
+    /// Revisions of all Ready stable pods.
+    #[must_use]
+    pub fn serving(&self) -> BTreeSet<String> {
+        self.server.look(|store| {
+            let pods = store.list(kinds::named("Pod"), Some(NAMESPACE));
+            let serving = pods.filter(|(_, pod)| is_ready(pod) && is_stable(pod));
+            serving
+                .map(|(_, pod)| label(pod, names::LABEL_REVISION).to_owned())
+                .collect()
+        })
+    }
+
+    /// Verdicts that the ControllerRevisions carry, by revision.
+    #[must_use]
+    pub fn verdicts(&self) -> BTreeMap<String, String> {
+        self.server.look(|store| {
+            let objects = store.list(kinds::named("ControllerRevision"), Some(NAMESPACE));
+            let labels = objects.map(|(_, object)| {
+                let of = |key| label(object, key).to_owned();
+                (of(names::LABEL_REVISION), of(names::LABEL_VERDICT))
+            });
+            labels.collect()
+        })
+    }
+
     /// What somebody wants to know when a test fails.
     pub(super) fn describe(&self) -> String {
         let (mut text, status) = (String::new(), self.status());
