@@ -5,6 +5,7 @@
 
 mod cluster;
 mod counting;
+mod mailbox;
 mod monitor;
 mod operator;
 mod router;

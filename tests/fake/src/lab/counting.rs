@@ -16,6 +16,8 @@ pub(super) struct Counting {
     process: u64,
     rollout: String,
     epochs: BTreeMap<u64, v1::Epoch>,
+    /// Epochs so far: no id is used again.
+    begun: u64,
     sample: Option<v1::BurnIn>,
     /// The candidate answered at the last look.
     ready: bool,
@@ -67,7 +69,10 @@ impl Counting {
         if id.is_none() {
             self.close();
         }
-        let id = id.unwrap_or_else(|| (self.process << 32) + self.epochs.len() as u64 + 1);
+        let id = id.unwrap_or_else(|| {
+            self.begun += 1;
+            (self.process << 32) + self.begun
+        });
         let epoch = self.epochs.entry(id).or_insert_with(|| v1::Epoch {
             id,
             rollout_id: rollout.to_owned(),

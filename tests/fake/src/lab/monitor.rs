@@ -1,26 +1,25 @@
 //! What must hold at every write and in every second: I1 to I11 of `rollout.md`.
 
+mod evidence;
+mod routes;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use serde_json::Value;
 use smallfleet_crds::names::{LABEL_REVISION, LABEL_ROLE, LABEL_ROLLOUT, role};
 use smallfleet_crds::status::{RolloutState, RolloutStatus, SmallModelStatus};
 use smallfleet_protocol::timing::ROUTE_LEASE;
-use smallfleet_runtime_core::route::{Instruction, Route};
 use tokio::time::Instant;
 
-use super::view::{controller, is_ready, label, node_of, uid};
+use super::mailbox::Mailbox;
+use super::view::{controller, is_ready, is_stable, label, node_of, uid};
 use super::{Lab, NAMESPACE, model_key};
 use crate::server::kinds::{self, KINDS};
 use crate::server::{Store, Written};
 
 /// Time for a route to end after status says that it has: the lease, and a second to be noticed.
 const ROUTE_ENDS_SECONDS: u64 = ROUTE_LEASE.as_secs() + 2;
-
-/// A message is read within this time.
-const ON_ITS_WAY: Duration = Duration::from_millis(1500);
 
 /// Watches every write, every route and every second.
 #[derive(Debug, Default)]
@@ -29,13 +28,20 @@ pub struct Monitor {
     pub operator_writes: usize,
     /// By node: rolloutID and revision that its router may send to.
     pub routing: BTreeMap<String, (String, String)>,
-    /// Exposure that status has ever allowed: rolloutID, sequence, permille.
-    allowed: BTreeSet<(String, u64, u32)>,
-    cut: BTreeSet<String>,
+    /// By node: who leads the stream of its router, and what is on its way to it.
+    pub(super) mailboxes: BTreeMap<String, (String, Mailbox)>,
+    /// Exposure that status has ever allowed, and the revision that it was for.
+    allowed: BTreeMap<routes::Exposure, String>,
+    /// When the exposure of a rollout ended for good: in status, or at a router.
+    cut: BTreeMap<String, Instant>,
     /// When status first allowed exposure, by rolloutID.
     raised: BTreeMap<String, Instant>,
-    /// When status ended the exposure of a rollout.
-    ended: BTreeMap<String, Instant>,
+    /// By node: epoch of the newest leader that its router took a route from.
+    leaders: BTreeMap<String, u64>,
+    /// Node and rolloutID of every candidate of the last second, by its address.
+    candidates: BTreeMap<String, (String, String)>,
+    /// What the routers have reported, by epoch.
+    reported: BTreeMap<u64, evidence::Reported>,
     served: BTreeSet<String>,
     /// Seconds for which a router has held a route of a rollout that status has closed.
     overdue: BTreeMap<String, u64>,
@@ -79,7 +85,7 @@ impl Monitor {
                 self.must(written.status, || {
                     format!("I6: spec is written by {}", written.by)
                 });
-                self.persisted(after);
+                self.persisted(written.by, after);
             }
             ("Event", _) => {}
             (_, after) => {
@@ -106,6 +112,7 @@ impl Monitor {
             }
             ("Pod", Some(pod), None) => self.deleted(pod),
             ("DaemonSet", _, Some(daemon_set)) => self.template(daemon_set),
+            ("ConfigMap", _, Some(config_map)) => self.stored(config_map),
             ("DaemonSet", Some(_), None) => {
                 self.must(false, || "I1: the DaemonSet is deleted".to_owned())
             }
@@ -125,10 +132,11 @@ impl Monitor {
     }
 
     /// I4: a cut is never undone within its id, and sequences rise. I5: nothing refused has traffic.
-    fn persisted(&mut self, model: &Value) {
+    fn persisted(&mut self, by: &str, model: &Value) {
         let (before, now) = (std::mem::take(&mut self.status), status(model));
         if let Some(id) = open_id(&before).filter(|id| open_id(&now).as_ref() != Some(id)) {
-            self.ended.insert(id, Instant::now());
+            self.lowered(by, &id, &now);
+            self.ends(&id);
         }
         if let Some(rollout) = &now.rollout {
             let permille = rollout.candidate_traffic_permille;
@@ -140,7 +148,7 @@ impl Monitor {
                 let (old, new) = (before.sequence, rollout.sequence);
                 self.must(new >= old, || format!("I4: sequence {old} became {new}"));
                 let raised = permille > before.candidate_traffic_permille;
-                let cut = self.cut.contains(&rollout.id);
+                let cut = self.cut.contains_key(&rollout.id);
                 self.must(!raised || !cut, || "I4: a cut rollout is raised".to_owned());
                 let closed = !is_open(before.state) && is_open(rollout.state);
                 self.must(!closed, || {
@@ -156,10 +164,10 @@ impl Monitor {
             });
             self.exposed(rollout);
             if !is_open(rollout.state) {
-                self.cut.insert(rollout.id.clone());
+                self.ends(&rollout.id);
             }
-            self.allowed
-                .insert((rollout.id.clone(), rollout.sequence, permille));
+            let exposure = (rollout.id.clone(), rollout.sequence, permille);
+            self.allowed.insert(exposure, rollout.to.clone());
         }
         self.status = now;
     }
@@ -257,29 +265,9 @@ impl Monitor {
         });
     }
 
-    /// A router took a route. I3: status allowed it before.
-    pub(super) fn took(&mut self, node: &str, route: &Route, leaders: usize) {
-        match &route.instruction {
-            Instruction::Cut => drop(self.cut.insert(route.rollout_id.clone())),
-            Instruction::Withdraw => {}
-            Instruction::Grant(grant) => {
-                let told = (
-                    route.rollout_id.clone(),
-                    route.sequence,
-                    u32::from(grant.permille),
-                );
-                let allowed = self.allowed.contains(&told);
-                self.must(allowed, || {
-                    format!("I3: {node} is granted {told:?}, which was never persisted")
-                });
-                // It may have been on its way; where two lead, the older one may not know yet, and its routes end with their leases.
-                let ended = self.ended.get(&route.rollout_id).map(Instant::elapsed);
-                let late = ended.is_some_and(|ended| ended > ON_ITS_WAY);
-                self.must(!late || leaders > 1, || {
-                    format!("I3: {node} is granted {told:?}, which ended {ended:?} ago")
-                });
-            }
-        }
+    fn ends(&mut self, rollout: &str) {
+        let now = Instant::now();
+        self.cut.entry(rollout.to_owned()).or_insert(now);
     }
 
     /// I2 and I5 over time: a route ends when its rollout does, at the latest with its lease.
@@ -298,22 +286,40 @@ impl Monitor {
         }
     }
 
-    /// I1: who served goes on serving. I11: a route exists only beside a candidate.
+    /// Every second of the cluster.
     fn nodes(&mut self, store: &Store) {
         let pods: Vec<_> = store
             .list(kinds::named("Pod"), Some(NAMESPACE))
             .map(|(_, pod)| pod.clone())
             .collect();
-        let serves =
-            |pod: &&std::sync::Arc<Value>| label(pod, LABEL_ROLE) == role::STABLE && is_ready(pod);
-        let serving: BTreeSet<String> =
-            pods.iter().filter(serves).map(|pod| node_of(pod)).collect();
-        for node in self
-            .served
-            .difference(&serving)
-            .cloned()
-            .collect::<Vec<_>>()
-        {
+        let serving = pods.iter().filter(|pod| is_stable(pod) && is_ready(pod));
+        let serving: Vec<_> = serving
+            .map(|pod| (node_of(pod), label(pod, LABEL_REVISION)))
+            .collect();
+        self.revisions(&serving);
+        self.serve(serving.into_iter().map(|(node, _)| node).collect(), store);
+        let candidates = pods
+            .iter()
+            .filter(|pod| label(pod, LABEL_ROLE) == role::CANDIDATE);
+        self.candidates = candidates
+            .map(|pod| {
+                let ip = pod["status"]["podIP"].as_str().unwrap_or_default();
+                let of = (node_of(pod), label(pod, LABEL_ROLLOUT).to_owned());
+                (ip.to_owned(), of)
+            })
+            .collect();
+        let candidate = |node: &&String| self.candidates.values().any(|(on, _)| on == *node);
+        let routed = self.routing.keys();
+        let alone: Vec<String> = routed.filter(|node| !candidate(node)).cloned().collect();
+        self.must(alone.is_empty(), || {
+            format!("I11: routes without a candidate on {alone:?}")
+        });
+    }
+
+    /// I1: who served goes on serving.
+    fn serve(&mut self, serving: BTreeSet<String>, store: &Store) {
+        let lost: Vec<String> = self.served.difference(&serving).cloned().collect();
+        for node in lost {
             let key = crate::server::Key::new(kinds::named("Node"), "", &node);
             let ready = store.get(&key).is_some_and(|found| is_ready(found));
             self.must(!ready, || {
@@ -321,21 +327,25 @@ impl Monitor {
             });
         }
         self.served = serving;
-        let candidate = |node: &String| {
-            let on = |pod: &std::sync::Arc<Value>| {
-                label(pod, LABEL_ROLE) == role::CANDIDATE && node_of(pod) == *node
-            };
-            pods.iter().any(on)
-        };
-        let alone: Vec<String> = self
-            .routing
-            .keys()
-            .filter(|node| !candidate(node))
-            .cloned()
-            .collect();
-        self.must(alone.is_empty(), || {
-            format!("I11: routes without a candidate on {alone:?}")
-        });
+    }
+
+    /// I11: a Ready stable pod is of the promoted revision, or of one of the two between which the fleet rolls.
+    fn revisions(&mut self, serving: &[(String, &str)]) {
+        let stable = self.status.stable.iter();
+        let mut allowed: BTreeSet<String> = stable.map(|stable| stable.revision.clone()).collect();
+        if let Some(rollout) = &self.status.rollout
+            && matches!(
+                rollout.state,
+                RolloutState::Promoting | RolloutState::Reverting
+            )
+        {
+            allowed.extend([rollout.from.clone(), rollout.to.clone()]);
+        }
+        for (node, revision) in serving {
+            self.must(allowed.contains(*revision), || {
+                format!("I11: {node} serves {revision}, and {allowed:?} may be")
+            });
+        }
     }
 
     /// Nodes that the test itself takes from the fleet need not serve any more.
@@ -354,7 +364,10 @@ fn open_id(status: &SmallModelStatus) -> Option<String> {
 }
 
 fn status(model: &Value) -> SmallModelStatus {
-    serde_json::from_value(model["status"].clone()).unwrap_or_default()
+    let status = model.get("status").cloned();
+    status.map_or_else(SmallModelStatus::default, |status| {
+        serde_json::from_value(status).expect("the operator writes what it can read")
+    })
 }
 
 const fn is_open(state: RolloutState) -> bool {

@@ -1,23 +1,27 @@
 //! Routers: the real lease machine behind the real hub, with made-up traffic.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::Value;
 use smallfleet_crds::names::{self, port};
-use smallfleet_operator::session::{Inbox, ModelKey, PodIdentity, PodLookup};
+use smallfleet_operator::session::{ModelKey, PodIdentity, PodLookup};
 use smallfleet_protocol::timing::KEEP_ALIVE;
 use smallfleet_protocol::v1;
 use smallfleet_protocol::v1::operator_message::Message as Down;
 use smallfleet_protocol::v1::router_message::Message as Up;
+use smallfleet_runtime_core::Arm;
 use smallfleet_runtime_core::lease::{Echo, HeldRoute};
-use smallfleet_runtime_core::route::{Candidate, Freeze, Grant, Instruction, Route, Signal};
+use smallfleet_runtime_core::route::{
+    Candidate, Freeze, Grant, Instruction, Override, Route, Signal,
+};
 
 use super::counting::Counting;
+use super::mailbox::Mailbox;
 use super::monitor::lock;
 use super::view::{behavior_of, label, uid};
-use super::{Behavior, Lab, MODEL, NAMESPACE, Operator};
+use super::{Behavior, Lab, MODEL, Monitor, NAMESPACE, Operator};
 use crate::server::kinds;
 
 /// One router process.
@@ -37,7 +41,9 @@ pub struct Router {
 #[derive(Debug)]
 struct Session {
     epoch: u64,
-    inbox: Inbox,
+    /// The hub's number of it.
+    id: u64,
+    mailbox: Mailbox,
     pod: PodIdentity,
 }
 
@@ -154,13 +160,14 @@ impl Router {
         self.next_check_in = now + Duration::from_secs(welcome.next_check_in_seconds.into());
         if welcome.stream
             && self.session.is_none()
-            && let Some(inbox) = operator.hub.open(&key(), &pod, self.hello.clone())
+            && let Some((id, stream)) = operator.hub.open(&key(), &pod, self.hello.clone())
         {
             self.held.stream_started(now);
             self.next_keep_alive = now;
             self.session = Some(Session {
                 epoch: operator.epoch,
-                inbox,
+                id,
+                mailbox: Mailbox::new(stream),
                 pod,
             });
         }
@@ -173,7 +180,7 @@ impl Router {
             return received;
         };
         loop {
-            match session.inbox.1.try_recv() {
+            match session.mailbox.next() {
                 Ok(message) => match message.message {
                     Some(Down::Route(route)) => {
                         let taken = take(&mut self.held, &route);
@@ -199,7 +206,7 @@ impl Router {
     }
 
     /// What it says of itself in one second.
-    fn speak(&mut self, now: Duration) -> Vec<Up> {
+    fn speak(&mut self, now: Duration, monitor: &Mutex<Monitor>) -> Vec<Up> {
         let mut words = Vec::new();
         if now >= self.next_keep_alive {
             self.nonce += 1;
@@ -208,6 +215,7 @@ impl Router {
             words.push(Up::KeepAlive(v1::KeepAlive { nonce: self.nonce }));
         }
         if let Some(report) = self.counting.report() {
+            lock(monitor).reports(&report);
             words.push(Up::Report(report));
         }
         words
@@ -271,7 +279,7 @@ fn grant(message: &v1::Route) -> Option<Grant> {
             address: candidate.address.parse().ok()?,
             fingerprint: [0; 32],
         },
-        overrides: Vec::new(),
+        overrides: message.overrides.iter().map(forced).collect(),
         freeze: message.latency.as_ref().map(|latency| {
             Arc::new(Freeze {
                 index: latency.freeze,
@@ -284,6 +292,17 @@ fn grant(message: &v1::Route) -> Option<Grant> {
         signal: Signal::Total,
         errors_maturity: Duration::from_secs(message.errors_maturity_seconds.into()),
     })
+}
+
+fn forced(entry: &v1::Override) -> Override {
+    Override {
+        header: entry.header.clone(),
+        values: entry.values.clone(),
+        to: match entry.to_candidate {
+            true => Arm::Candidate,
+            false => Arm::Stable,
+        },
+    }
 }
 
 impl Lab {
@@ -314,7 +333,7 @@ impl Lab {
                 continue;
             };
             let hub = operator.hub.clone();
-            let words = router.speak(now);
+            let words = router.speak(now, &self.monitor);
             if let Some(session) = &router.session {
                 for word in words {
                     hub.receive(&key(), &session.pod, &router.hello.pod_uid, word);
@@ -343,8 +362,9 @@ impl Lab {
                 && let Some(session) = router.session.take()
                 && let Some(operator) = operator
             {
-                let id = session.inbox.0;
-                operator.hub.closed(&key(), &router.hello.pod_uid, id);
+                operator
+                    .hub
+                    .closed(&key(), &router.hello.pod_uid, session.id);
             }
         }
     }
@@ -405,7 +425,15 @@ impl Lab {
                 (id.to_owned(), grant.candidate.revision.clone()),
             ))
         });
-        lock(&self.monitor).routing = routing.collect();
+        let mailboxes = self.routers.values().filter_map(|router| {
+            let operator = of_session(&self.operators, router)?;
+            let mailbox = router.session.as_ref()?.mailbox.clone();
+            let leader = operator.connection.name().to_owned();
+            Some((router.node.clone(), (leader, mailbox)))
+        });
+        let mut monitor = lock(&self.monitor);
+        monitor.routing = routing.collect();
+        monitor.mailboxes = mailboxes.collect();
     }
 }
 
