@@ -25,7 +25,7 @@ use smallfleet_crds::names::{LABEL_ROLE, role};
 use smallfleet_crds::status::{RolloutState, RolloutStatus, SmallModelStatus};
 use tokio::time::Instant;
 
-use crate::server::{Connection, FakeServer, Fault, Key, Store, kinds};
+use crate::server::{Connection, FakeServer, Fault, Key, Refusal, Store, kinds};
 
 pub use monitor::Monitor;
 pub use operator::Operator;
@@ -317,6 +317,16 @@ impl Lab {
         let command = smallfleet_crds::names::ANNOTATION_COMMAND;
         self.patch(&json!({"metadata": {"annotations": {command: text}}}))
             .await;
+    }
+
+    /// From now on the API server refuses every candidate's pod with this, made from its name; or none any more.
+    pub fn refuse_candidates(&self, refusal: Option<fn(&str) -> Refusal>) {
+        self.server.admit(move |key, object| match refusal {
+            Some(refusal) if view::label(object, LABEL_ROLE) == role::CANDIDATE => {
+                Err(refusal(&key.name))
+            }
+            _ => Ok(()),
+        });
     }
 
     pub fn behave(&mut self, tag: &str, behavior: Behavior) {

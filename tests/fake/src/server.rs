@@ -1,6 +1,7 @@
 //! A Kubernetes API server in memory, as far as the operator can tell it from a real one.
 //!
-//! Knows the kinds of `kinds` and nothing of schemas, defaults, admission or permissions: it never refuses an object for what is in it.
+//! Knows the kinds of `kinds` and nothing of schemas, defaults or permissions: it refuses an object for what is in it only where a test
+//! says so.
 
 mod apply;
 mod connection;
@@ -23,6 +24,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 pub use connection::{Connection, Fault};
+pub use refusal::Refusal;
 pub use store::{Key, Store};
 
 /// A write that was carried out.
@@ -39,6 +41,7 @@ pub struct Written<'a> {
 }
 
 type Witness = Box<dyn FnMut(&Written<'_>) + Send>;
+type Admission = Box<dyn Fn(&Key, &Value) -> Result<(), Refusal> + Send>;
 
 /// The server; clones are the same one.
 #[derive(Clone)]
@@ -48,6 +51,7 @@ pub struct FakeServer {
     /// Ends every watch.
     watches: Arc<Mutex<CancellationToken>>,
     witness: Arc<Mutex<Option<Witness>>>,
+    admission: Arc<Mutex<Option<Admission>>>,
     clock: Arc<dyn Fn() -> String + Send + Sync>,
 }
 
@@ -70,6 +74,7 @@ impl FakeServer {
             watches: Arc::default(),
             store: Arc::new(Mutex::new(store)),
             witness: Arc::default(),
+            admission: Arc::default(),
             clock: Arc::new(clock),
         }
     }
@@ -77,6 +82,11 @@ impl FakeServer {
     /// Called at every write through a connection, before its answer.
     pub fn witness(&self, witness: impl FnMut(&Written<'_>) + Send + 'static) {
         *lock(&self.witness) = Some(Box::new(witness));
+    }
+
+    /// What may be created from now on, as quotas and other admission say.
+    pub fn admit(&self, admission: impl Fn(&Key, &Value) -> Result<(), Refusal> + Send + 'static) {
+        *lock(&self.admission) = Some(Box::new(admission));
     }
 
     /// A client whose requests go over this connection.

@@ -56,7 +56,8 @@ pub struct Ending {
 }
 
 impl Ending {
-    fn of(lab: &Lab) -> Self {
+    #[must_use]
+    pub fn of(lab: &Lab) -> Self {
         let status = lab.status();
         Self {
             stable: lab.stable(),

@@ -89,7 +89,11 @@ impl Lab {
     /// Revision in the DaemonSet's template.
     #[must_use]
     pub fn template(&self) -> String {
-        label(&self.daemon_set()["spec"]["template"], names::LABEL_REVISION).to_owned()
+        label(
+            &self.daemon_set()["spec"]["template"],
+            names::LABEL_REVISION,
+        )
+        .to_owned()
     }
 
     /// Revisions of all Ready stable pods.
@@ -100,6 +104,18 @@ impl Lab {
             let serving = pods.filter(|(_, pod)| is_ready(pod) && is_stable(pod));
             serving
                 .map(|(_, pod)| label(pod, names::LABEL_REVISION).to_owned())
+                .collect()
+        })
+    }
+
+    /// Uid and node of every pod of this role.
+    #[must_use]
+    pub fn pods(&self, role: &str) -> Vec<(String, String)> {
+        self.server.look(|store| {
+            let all = store.list(kinds::named("Pod"), Some(NAMESPACE));
+            let of_role = all.filter(|(_, pod)| label(pod, names::LABEL_ROLE) == role);
+            of_role
+                .map(|(_, pod)| (uid(pod).to_owned(), node_of(pod)))
                 .collect()
         })
     }

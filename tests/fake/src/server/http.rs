@@ -287,6 +287,11 @@ impl FakeServer {
             status: call.target.status,
             now: self.now(),
         };
+        if call.method == Method::POST
+            && let Some(admission) = lock(&self.admission).as_ref()
+        {
+            admission(&write.key, &body)?;
+        }
         let outcome = {
             let mut store = lock(&self.store);
             let (before, version) = (store.get(&write.key).cloned(), store.version());

@@ -19,6 +19,11 @@ impl Refusal {
         }
     }
 
+    /// As admission refuses an object.
+    pub fn forbidden(message: impl Into<String>) -> Self {
+        Self::new(403, "Forbidden", message)
+    }
+
     pub fn not_found(what: &str) -> Self {
         Self::new(404, "NotFound", format!("{what} not found"))
     }
