@@ -4,32 +4,16 @@
 
 use std::sync::PoisonError;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use smallfleet_crds::names;
-use smallfleet_crds::status::RolloutState;
-use smallfleet_fake::lab::{Behavior, Lab, NAMESPACE};
-use smallfleet_fake::server::kinds;
+use smallfleet_crds::status::{PauseReason, RolloutState};
+use smallfleet_fake::lab::{Behavior, Lab, MODEL, NAMESPACE, Router};
+use smallfleet_fake::server::{Key, kinds};
 use smallfleet_fake::story::on_paused_clock;
+use smallfleet_runtime_core::route::Instruction;
 
 fn generation(lab: &Lab) -> i64 {
     lab.daemon_set()["metadata"]["generation"].as_i64().unwrap()
-}
-
-/// Uid and node of every pod of this role.
-fn pods(lab: &Lab, role: &str) -> Vec<(String, String)> {
-    lab.server.look(|store| {
-        let all = store.list(kinds::named("Pod"), Some(NAMESPACE));
-        let of_role = all.filter(|(_, pod)| pod["metadata"]["labels"][names::LABEL_ROLE] == role);
-        of_role
-            .map(|(_, pod)| {
-                let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-                (
-                    text(&pod["metadata"]["uid"]),
-                    text(&pod["spec"]["nodeName"]),
-                )
-            })
-            .collect()
-    })
 }
 
 fn operator_writes(lab: &Lab) -> usize {
@@ -150,7 +134,8 @@ fn a_placement_edit_at_rest_rolls_the_same_revision() {
         assert_eq!(generation(&lab), before + 1);
         assert_eq!((lab.stable(), lab.status().rollout), (revision, None));
         assert_eq!(lab.status().phase, "Stable");
-        let mut nodes: Vec<_> = pods(&lab, names::role::STABLE)
+        let mut nodes: Vec<_> = lab
+            .pods(names::role::STABLE)
             .into_iter()
             .map(|(_, node)| node)
             .collect();
@@ -174,7 +159,7 @@ fn a_placement_edit_in_a_canary_waits_for_the_verdict() {
         assert_eq!(generation(&lab), before, "the DaemonSet waits");
         assert!(!lab.rollout().wave.contains(&held));
         assert!(
-            pods(&lab, names::role::CANDIDATE)
+            lab.pods(names::role::CANDIDATE)
                 .iter()
                 .all(|(_, node)| *node != held)
         );
@@ -196,7 +181,7 @@ fn a_placement_edit_in_a_canary_waits_for_the_verdict() {
         lab.rest().await;
         assert_eq!(lab.stable(), lab.hash("2"));
         assert!(
-            pods(&lab, names::role::STABLE)
+            lab.pods(names::role::STABLE)
                 .iter()
                 .all(|(_, node)| *node != held)
         );
@@ -293,7 +278,7 @@ fn labels_only_unrefuses_nothing() {
             .await;
         lab.rest().await;
         assert_eq!(operator_writes(&lab), writes);
-        assert!(pods(&lab, names::role::CANDIDATE).is_empty());
+        assert!(lab.pods(names::role::CANDIDATE).is_empty());
     });
 }
 
@@ -329,6 +314,152 @@ fn a_candidate_without_room_is_given_a_minute_whatever_the_servers_clock_says() 
 }
 
 #[test]
+fn a_refused_revision_in_a_canary_ends_it_and_makes_no_pods() {
+    on_paused_clock(async {
+        let mut lab = Lab::at_rest(2).await;
+        lab.behave("2", Behavior::Slow);
+        lab.ask_for("2").await;
+        lab.until_state(RolloutState::RolledBack).await;
+        lab.behave("2", Behavior::Good);
+        lab.rate = 20;
+        lab.ask_for("3").await;
+        lab.until_state(RolloutState::Analyzing).await;
+        let before = generation(&lab);
+        lab.ask_for("2").await;
+        lab.until_state(RolloutState::RolledBack).await;
+        lab.rest().await;
+        let now = lab.status();
+        assert_eq!(lab.rollout().to, lab.hash("2"));
+        assert_eq!(now.last_rollout.unwrap().outcome, "Superseded");
+        let refused: Vec<_> = now.refused.into_iter().map(|one| one.revision).collect();
+        assert_eq!(refused, [lab.hash("2")]);
+        assert_eq!(lab.verdicts()[&lab.hash("3")], "superseded");
+        assert_eq!((lab.stable(), generation(&lab)), (lab.hash("1"), before));
+    });
+}
+
+/// Writes that create a pod.
+fn creations(lab: &Lab) -> usize {
+    let writes = lab.operators[0].connection.writes();
+    let creations = writes.iter().filter(|write| write.ends_with("/pods"));
+    creations.count()
+}
+
+#[test]
+fn a_revision_promoted_before_rolls_at_once_at_rest_and_in_a_canary() {
+    on_paused_clock(async {
+        let mut lab = Lab::at_rest(2).await;
+        lab.ask_for("2").await;
+        lab.until_state(RolloutState::Promoting).await;
+        lab.rest().await;
+        let (before, made) = (generation(&lab), creations(&lab));
+        lab.ask_for("1").await;
+        lab.until_state(RolloutState::Promoting).await;
+        lab.rest().await;
+        assert_eq!(
+            (lab.stable(), lab.template()),
+            (lab.hash("1"), lab.hash("1"))
+        );
+        assert_eq!((generation(&lab), creations(&lab)), (before + 1, made));
+        lab.ask_for("3").await;
+        lab.until_state(RolloutState::Analyzing).await;
+        let made = creations(&lab);
+        lab.ask_for("2").await;
+        lab.until_state(RolloutState::Promoting).await;
+        lab.rest().await;
+        assert_eq!(
+            (lab.stable(), lab.template()),
+            (lab.hash("2"), lab.hash("2"))
+        );
+        assert_eq!((generation(&lab), creations(&lab)), (before + 2, made));
+        assert!(lab.status().refused.is_empty());
+    });
+}
+
+#[test]
+fn a_pause_in_a_canary_keeps_its_traffic_and_raises_nothing() {
+    on_paused_clock(async {
+        let mut lab = in_canary(2).await;
+        lab.rate = 20_000;
+        let before = lab.rollout();
+        lab.edit("/rollout/paused", json!(true)).await;
+        lab.seconds(200).await;
+        let paused = lab.rollout();
+        assert_eq!(
+            (paused.id.as_str(), paused.state),
+            (before.id.as_str(), RolloutState::Analyzing)
+        );
+        assert_eq!(paused.paused.unwrap().reason, PauseReason::User);
+        assert_eq!(paused.candidate_traffic_permille, 500);
+        assert!(paused.exposed_seconds > before.exposed_seconds + 100);
+        lab.edit("/rollout/paused", json!(false)).await;
+        lab.until(60, "promotion", |status| status.phase == "Stable")
+            .await;
+        assert_eq!(lab.status().last_rollout.unwrap().id, before.id);
+        assert_eq!(lab.stable(), lab.hash("2"));
+    });
+}
+
+#[test]
+fn a_live_edit_in_a_canary_is_a_new_route_of_the_same_rollout() {
+    on_paused_clock(async {
+        let mut lab = in_canary(2).await;
+        let (before, template) = (lab.rollout(), generation(&lab));
+        let candidates = lab.pods(names::role::CANDIDATE);
+        let overrides = json!([{"name": "staff", "header": "x-tenant", "values": ["a"]}]);
+        for (pointer, value) in [
+            ("/featureFlag/overrides", overrides),
+            ("/rollout/stepDeadlineSeconds", json!(301)),
+            ("/rollout/onInconclusive", json!("Pause")),
+            ("/service/port", json!(8080)),
+        ] {
+            let sequence = lab.rollout().sequence;
+            lab.edit(pointer, value).await;
+            lab.seconds(3).await;
+            let now = lab.rollout();
+            assert_eq!(
+                (&now.id, now.state),
+                (&before.id, before.state),
+                "{pointer}"
+            );
+            assert!(now.sequence > sequence, "{pointer}");
+            let mut held = lab
+                .routers
+                .values()
+                .filter_map(|router| router.held.route());
+            assert!(
+                held.any(|route| route.sequence == now.sequence),
+                "{pointer}"
+            );
+        }
+        let mut routers = lab.routers.values();
+        assert!(routers.any(|router| overrides_of(router) == ["x-tenant"]));
+        assert_eq!(service_port(&lab), 8080);
+        assert_eq!(lab.pods(names::role::CANDIDATE), candidates);
+        assert_eq!(generation(&lab), template);
+    });
+}
+
+/// Headers by which the router decides without a coin.
+fn overrides_of(router: &Router) -> Vec<String> {
+    match router.held.route().map(|route| &route.instruction) {
+        Some(Instruction::Grant(grant)) => {
+            let overrides = grant.overrides.iter();
+            overrides.map(|entry| entry.header.clone()).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn service_port(lab: &Lab) -> i64 {
+    let key = Key::new(kinds::named("Service"), NAMESPACE, MODEL);
+    let service = lab.server.look(|store| store.get(&key).cloned());
+    service.unwrap()["spec"]["ports"][0]["port"]
+        .as_i64()
+        .unwrap()
+}
+
+#[test]
 fn back_to_stable_cancels_and_leaves_nothing() {
     on_paused_clock(async {
         let mut lab = in_canary(2).await;
@@ -338,7 +469,7 @@ fn back_to_stable_cancels_and_leaves_nothing() {
             .await;
         lab.rest().await;
         assert_eq!(generation(&lab), before, "the DaemonSet is not touched");
-        assert!(pods(&lab, names::role::CANDIDATE).is_empty());
+        assert!(lab.pods(names::role::CANDIDATE).is_empty());
         assert!(lab.status().refused.is_empty() && lab.conditions().contains("Ready"));
         assert_eq!(lab.status().last_rollout.unwrap().outcome, "Cancelled");
     });
