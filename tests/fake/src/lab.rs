@@ -69,6 +69,8 @@ pub struct Resting {
 pub struct Lab {
     pub server: FakeServer,
     pub monitor: Arc<Mutex<Monitor>>,
+    /// One for every SmallModel.
+    monitors: BTreeMap<String, Arc<Mutex<Monitor>>>,
     pub operators: Vec<Operator>,
     pub routers: BTreeMap<String, Router>,
     pub behaviors: BTreeMap<String, Behavior>,
@@ -82,7 +84,7 @@ pub struct Lab {
     started: Instant,
     /// When each pod was first seen by its kubelet, seconds.
     pods: BTreeMap<String, u64>,
-    template: cluster::Template,
+    templates: cluster::Templates,
     serial: u64,
     /// When the older of two leaders ends.
     ends_old: Option<Instant>,
@@ -112,17 +114,28 @@ fn defaults() -> Defaults {
 /// Key of the SmallModel.
 #[must_use]
 pub fn model_key() -> Key {
-    Key::new(kinds::named("SmallModel"), NAMESPACE, MODEL)
+    key_of(MODEL)
+}
+
+fn key_of(model: &str) -> Key {
+    Key::new(kinds::named("SmallModel"), NAMESPACE, model)
 }
 
 impl Lab {
     /// Nodes `n0`, `n1`, ... and a SmallModel of revision 1 that nobody has looked at yet.
     pub fn new(nodes: usize) -> Self {
+        Self::of_models(nodes, &[MODEL])
+    }
+
+    /// Several such SmallModels on the same nodes; [`MODEL`] is one of them.
+    pub fn of_models(nodes: usize, models: &[&str]) -> Self {
         let mut store = Store::default();
         for index in 0..nodes {
             cluster::add_node(&mut store, &format!("n{index}"));
         }
-        add_model(&mut store);
+        for model in models {
+            add_model(&mut store, model);
+        }
         Self::from_snapshot(&Resting {
             store,
             behaviors: BTreeMap::new(),
@@ -135,12 +148,17 @@ impl Lab {
     pub fn from_snapshot(resting: &Resting) -> Self {
         operator::same_bits_again(resting.epoch);
         let server = FakeServer::new(resting.store.clone(), || CLOCK.to_owned());
-        let monitor = Arc::new(Mutex::new(Monitor::new(&resting.store)));
-        let witness = monitor.clone();
-        server.witness(move |written| monitor::lock(&witness).wrote(written));
+        let monitors = monitor::of_all(&resting.store);
+        let witnesses = monitors.clone();
+        server.witness(move |written| {
+            for witness in witnesses.values() {
+                monitor::lock(witness).wrote(written);
+            }
+        });
         let user = server.client(&Connection::new("user", Fault::None));
         Self {
-            monitor,
+            monitor: monitors[MODEL].clone(),
+            monitors,
             operators: Vec::new(),
             routers: BTreeMap::new(),
             behaviors: resting.behaviors.clone(),
@@ -151,7 +169,7 @@ impl Lab {
             epoch: resting.epoch,
             started: Instant::now(),
             pods: cluster::pods_of_old(&resting.store),
-            template: None,
+            templates: BTreeMap::new(),
             serial: 0,
             ends_old: None,
             server,
@@ -301,12 +319,17 @@ impl Lab {
 
     /// A merge patch of the SmallModel by its user.
     pub async fn patch(&mut self, patch: &Value) {
+        self.patch_model(MODEL, patch).await;
+    }
+
+    /// The same, of one of several.
+    pub async fn patch_model(&mut self, model: &str, patch: &Value) {
         let api: Api<SmallModel> = Api::namespaced(self.user.clone(), NAMESPACE);
         let params = PatchParams {
             field_manager: Some("user".to_owned()),
             ..PatchParams::default()
         };
-        api.patch(MODEL, &params, &Patch::Merge(patch))
+        api.patch(model, &params, &Patch::Merge(patch))
             .await
             .expect("the user's connection is sound");
     }
@@ -344,7 +367,13 @@ impl Lab {
 
     #[must_use]
     pub fn status(&self) -> SmallModelStatus {
-        monitor::lock(&self.monitor).status.clone()
+        self.status_of(MODEL)
+    }
+
+    /// Status of one of several SmallModels.
+    #[must_use]
+    pub fn status_of(&self, model: &str) -> SmallModelStatus {
+        monitor::lock(&self.monitors[model]).status.clone()
     }
 
     /// # Panics
@@ -384,7 +413,7 @@ impl Lab {
     }
 }
 
-fn add_model(store: &mut Store) {
+fn add_model(store: &mut Store, name: &str) {
     let spec = json!({
         "task": "TextClassification",
         "model": {"image": image("1")},
@@ -399,13 +428,13 @@ fn add_model(store: &mut Store) {
     });
     // As the real server stores it: with the defaults of the schema.
     let model = SmallModel::new(
-        MODEL,
+        name,
         serde_json::from_value(spec).expect("it is a valid spec"),
     );
     let mut model = serde_json::to_value(model).expect("a SmallModel is plain data");
     model["metadata"] = json!({
-        "name": MODEL, "namespace": NAMESPACE, "uid": store.new_uid(), "generation": 1,
+        "name": name, "namespace": NAMESPACE, "uid": store.new_uid(), "generation": 1,
         "creationTimestamp": CLOCK,
     });
-    store.put(&model_key(), model);
+    store.put(&key_of(name), model);
 }

@@ -168,7 +168,9 @@ fn nothing(lab: Lab) -> BoxFuture<'static, Lab> {
     Box::pin(std::future::ready(lab))
 }
 
-fn ask(tag: &str) -> Value {
+/// Asks for the revision of this tag.
+#[must_use]
+pub fn ask(tag: &str) -> Value {
     json!({"spec": {"model": {"image": image(tag)}}})
 }
 

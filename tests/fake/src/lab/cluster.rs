@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use smallfleet_crds::names;
 
 use super::view::{behavior_of, is_ready, label, node_of, unready};
-use super::{Behavior, Lab, MODEL, NAMESPACE};
+use super::{Behavior, Lab, NAMESPACE};
 use crate::server::{Key, Store, kinds};
 
 /// A pod's containers run this many seconds after its kubelet saw it.
@@ -96,11 +96,11 @@ impl Lab {
     pub(super) fn cluster(&mut self) {
         let now = self.started.elapsed().as_secs() + START_SECONDS + 1;
         let behaviors = self.behaviors.clone();
-        let (seen, template, full) = (&mut self.pods, &mut self.template, self.full);
+        let (seen, templates, full) = (&mut self.pods, &mut self.templates, self.full);
         self.server.change(|store| {
             end_deleted(store);
             schedule(store, full);
-            run_daemon_set(store, template);
+            run_daemon_sets(store, templates);
             let all: Vec<_> = store
                 .list(pods(), None)
                 .map(|(key, pod)| (key.clone(), pod.clone()))
@@ -211,51 +211,134 @@ fn put_status(store: &mut Store, key: &Key, object: &Value, status: Value) {
     }
 }
 
-/// Surge of one: a new pod beside the old one, which goes when the new one is ready.
-fn run_daemon_set(store: &mut Store, known: &mut Template) {
-    let key = Key::new(kinds::named("DaemonSet"), NAMESPACE, MODEL);
-    let Some(daemon_set) = store.get(&key).cloned() else {
-        return;
-    };
-    let template = template_hash(&daemon_set, known);
+/// What one pass of the DaemonSet controller knows.
+struct Pass<'a> {
+    daemon_set: &'a Value,
+    template: &'a str,
+    /// Nodes that may get a second pod still.
+    surge: usize,
+    /// Nodes that may lose a Ready pod still.
+    unavailable: usize,
+}
+
+fn run_daemon_sets(store: &mut Store, known: &mut Templates) {
+    let all = store.list(kinds::named("DaemonSet"), Some(NAMESPACE));
+    let all: Vec<_> = all
+        .map(|(key, object)| (key.clone(), object.clone()))
+        .collect();
+    for (key, daemon_set) in all {
+        let template = template_hash(&daemon_set, known.entry(key.name.clone()).or_default());
+        run_daemon_set(store, &key, &daemon_set, &template);
+    }
+}
+
+/// Rolls the template over the chosen nodes, as far as the update strategy lets it.
+fn run_daemon_set(store: &mut Store, key: &Key, daemon_set: &Value, template: &str) {
     let nodes: Vec<Arc<Value>> = store
         .list(kinds::named("Node"), None)
         .map(|(_, node)| node.clone())
         .collect();
-    let (mut desired, mut ready, mut updated, mut surging) = (0, 0, 0, false);
-    for node in &nodes {
-        let name = node["metadata"]["name"].as_str().unwrap_or_default();
-        let (new, old) = pods_on(store, &daemon_set, name, &template);
-        if !chosen(&daemon_set, node) {
-            new.iter()
-                .chain(&old)
-                .for_each(|(key, _)| drop(store.remove(key)));
-            continue;
-        }
-        desired += 1;
-        updated += u32::from(!new.is_empty());
-        ready += u32::from(new.iter().chain(&old).any(|(_, pod)| is_ready(pod)));
-        if new.is_empty() && (old.is_empty() || !surging || !is_ready(node)) {
-            surging |= !old.is_empty();
-            add_pod(store, &daemon_set, name, &template);
-        } else if new.iter().any(|(_, pod)| is_ready(pod)) {
-            old.iter().for_each(|(key, _)| drop(store.remove(key)));
-        } else {
-            surging |= !old.is_empty();
-        }
+    let (nodes, others): (Vec<_>, Vec<_>) = nodes.iter().partition(|node| chosen(daemon_set, node));
+    for node in others {
+        let (new, old) = pods_on(store, daemon_set, name_of(node), template);
+        remove(store, &new);
+        remove(store, &old);
     }
-    let status = json!({
+    let status = observed(store, daemon_set, &nodes, template);
+    let mut pass = Pass::new(store, daemon_set, &nodes, template);
+    nodes.iter().for_each(|node| pass.node(store, node));
+    put_status(store, key, daemon_set, status);
+}
+
+/// Status of a DaemonSet.
+fn observed(store: &Store, daemon_set: &Value, nodes: &[&Arc<Value>], template: &str) -> Value {
+    let on = |node: &&&Arc<Value>| pods_on(store, daemon_set, name_of(node), template);
+    let pods: Vec<_> = nodes.iter().map(|node| on(&node)).collect();
+    let ready = pods
+        .iter()
+        .filter(|(new, old)| any_ready(new) || any_ready(old));
+    let ready = ready.count();
+    json!({
         "observedGeneration": daemon_set["metadata"]["generation"],
-        "desiredNumberScheduled": desired,
+        "desiredNumberScheduled": nodes.len(),
         "numberReady": ready,
         "numberAvailable": ready,
-        "updatedNumberScheduled": updated,
-    });
-    put_status(store, &key, &daemon_set, status);
+        "updatedNumberScheduled": pods.iter().filter(|(new, _)| !new.is_empty()).count(),
+    })
+}
+
+impl<'a> Pass<'a> {
+    fn new(store: &Store, daemon_set: &'a Value, nodes: &[&Arc<Value>], template: &'a str) -> Self {
+        let on = |node: &&Arc<Value>| pods_on(store, daemon_set, name_of(node), template);
+        let pods: Vec<_> = nodes.iter().map(on).collect();
+        let surging = pods
+            .iter()
+            .filter(|(new, old)| !new.is_empty() && !old.is_empty());
+        let without = pods
+            .iter()
+            .filter(|(new, old)| !any_ready(new) && !any_ready(old));
+        let budget = |name, taken| budget(daemon_set, name, nodes.len()).saturating_sub(taken);
+        Self {
+            daemon_set,
+            template,
+            surge: budget("maxSurge", surging.count()),
+            unavailable: budget("maxUnavailable", without.count()),
+        }
+    }
+
+    fn node(&mut self, store: &mut Store, node: &Value) {
+        let name = name_of(node);
+        let (new, old) = pods_on(store, self.daemon_set, name, self.template);
+        if any_ready(&new) {
+            return remove(store, &old);
+        }
+        if !new.is_empty() {
+            return;
+        }
+        let surges = budget(self.daemon_set, "maxSurge", 1) > 0;
+        if old.is_empty() || (surges && (self.surge > 0 || !is_ready(node))) {
+            self.surge = self.surge.saturating_sub(usize::from(!old.is_empty()));
+            add_pod(store, self.daemon_set, name, self.template);
+        } else if !surges && (self.unavailable > 0 || !any_ready(&old)) {
+            self.unavailable = self
+                .unavailable
+                .saturating_sub(usize::from(any_ready(&old)));
+            remove(store, &old);
+        }
+    }
+}
+
+/// A count of the update strategy, or a share of the nodes, rounded up.
+pub(super) fn budget(daemon_set: &Value, name: &str, nodes: usize) -> usize {
+    match &daemon_set["spec"]["updateStrategy"]["rollingUpdate"][name] {
+        Value::String(share) => {
+            let percent: usize = share.trim_end_matches('%').parse().unwrap_or_default();
+            (nodes * percent).div_ceil(100)
+        }
+        count => count
+            .as_u64()
+            .and_then(|count| usize::try_from(count).ok())
+            .unwrap_or_default(),
+    }
+}
+
+fn any_ready(pods: &Found) -> bool {
+    pods.iter().any(|(_, pod)| is_ready(pod))
+}
+
+fn remove(store: &mut Store, pods: &Found) {
+    pods.iter().for_each(|(key, _)| drop(store.remove(key)));
+}
+
+fn name_of(object: &Value) -> &str {
+    object["metadata"]["name"].as_str().unwrap_or_default()
 }
 
 /// Generation of a DaemonSet and the hash of its template then.
-pub(super) type Template = Option<(Value, String)>;
+type Template = Option<(Value, String)>;
+
+/// Of every DaemonSet.
+pub(super) type Templates = BTreeMap<String, Template>;
 
 fn template_hash(daemon_set: &Value, known: &mut Template) -> String {
     let generation = &daemon_set["metadata"]["generation"];
@@ -295,7 +378,8 @@ fn pods_on(store: &Store, daemon_set: &Value, node: &str, template: &str) -> (Fo
 
 fn add_pod(store: &mut Store, daemon_set: &Value, node: &str, template: &str) {
     let uid = store.new_uid();
-    let name = format!("{MODEL}-{}", &uid[..8]);
+    let owner = &daemon_set["metadata"];
+    let name = format!("{}-{}", name_of(daemon_set), &uid[..8]);
     let mut pod = daemon_set["spec"]["template"].clone();
     pod["apiVersion"] = json!("v1");
     pod["kind"] = json!("Pod");
@@ -306,8 +390,8 @@ fn add_pod(store: &mut Store, daemon_set: &Value, node: &str, template: &str) {
     metadata["creationTimestamp"] = json!(super::CLOCK);
     metadata["labels"][TEMPLATE] = json!(template);
     metadata["ownerReferences"] = json!([{
-        "apiVersion": "apps/v1", "kind": "DaemonSet", "name": MODEL,
-        "uid": daemon_set["metadata"]["uid"], "controller": true,
+        "apiVersion": "apps/v1", "kind": "DaemonSet", "name": owner["name"],
+        "uid": owner["uid"], "controller": true,
     }]);
     pod["status"] = json!({"phase": "Pending"});
     bind(&mut pod, node);

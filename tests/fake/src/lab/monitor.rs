@@ -4,19 +4,19 @@ mod evidence;
 mod routes;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
-use smallfleet_crds::names::{LABEL_REVISION, LABEL_ROLE, LABEL_ROLLOUT, role};
+use smallfleet_crds::names::{LABEL_MODEL, LABEL_REVISION, LABEL_ROLE, LABEL_ROLLOUT, role};
 use smallfleet_crds::status::{RolloutState, RolloutStatus, SmallModelStatus};
 use smallfleet_protocol::timing::ROUTE_LEASE;
 use tokio::time::Instant;
 
 use super::mailbox::Mailbox;
 use super::view::{controller, is_ready, is_stable, label, node_of, uid};
-use super::{Lab, NAMESPACE, model_key};
+use super::{Lab, NAMESPACE, cluster, key_of};
 use crate::server::kinds::{self, KINDS};
-use crate::server::{Store, Written};
+use crate::server::{Key, Store, Written};
 
 /// Time for a route to end after status says that it has: the lease, and a second to be noticed.
 const ROUTE_ENDS_SECONDS: u64 = ROUTE_LEASE.as_secs() + 2;
@@ -24,6 +24,8 @@ const ROUTE_ENDS_SECONDS: u64 = ROUTE_LEASE.as_secs() + 2;
 /// Watches every write, every route and every second.
 #[derive(Debug, Default)]
 pub struct Monitor {
+    /// Name of the SmallModel.
+    model: String,
     pub status: SmallModelStatus,
     pub operator_writes: usize,
     /// By node: rolloutID and revision that its router may send to.
@@ -42,7 +44,9 @@ pub struct Monitor {
     candidates: BTreeMap<String, (String, String)>,
     /// What the routers have reported, by epoch.
     reported: BTreeMap<u64, evidence::Reported>,
+    /// Nodes with a Ready stable pod, and those that lost theirs.
     served: BTreeSet<String>,
+    without: BTreeSet<String>,
     /// Seconds for which a router has held a route of a rollout that status has closed.
     overdue: BTreeMap<String, u64>,
     violations: Vec<String>,
@@ -52,10 +56,20 @@ pub(super) fn lock(monitor: &Mutex<Monitor>) -> MutexGuard<'_, Monitor> {
     monitor.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// A monitor of every SmallModel, by name.
+pub(super) fn of_all(store: &Store) -> BTreeMap<String, Arc<Mutex<Monitor>>> {
+    let models = store.list(kinds::named("SmallModel"), Some(NAMESPACE));
+    let monitor = |name: &String| Arc::new(Mutex::new(Monitor::new(name, store)));
+    models
+        .map(|(key, _)| (key.name.clone(), monitor(&key.name)))
+        .collect()
+}
+
 impl Monitor {
-    pub(super) fn new(store: &Store) -> Self {
-        let model = store.get(&model_key());
+    fn new(name: &str, store: &Store) -> Self {
+        let model = store.get(&key_of(name));
         Self {
+            model: name.to_owned(),
             status: model.map(|model| status(model)).unwrap_or_default(),
             ..Self::default()
         }
@@ -80,6 +94,9 @@ impl Monitor {
         }
         self.operator_writes += 1;
         let kind = KINDS[written.key.kind].kind;
+        if self.is_of_another(kind, written) {
+            return;
+        }
         match (kind, written.after) {
             ("SmallModel", Some(after)) => {
                 self.must(written.status, || {
@@ -89,7 +106,10 @@ impl Monitor {
             }
             ("Event", _) => {}
             (_, after) => {
-                let model = written.store.get(&model_key()).map(|model| uid(model));
+                let model = written
+                    .store
+                    .get(&key_of(&self.model))
+                    .map(|model| uid(model));
                 let owned = [written.before, after]
                     .into_iter()
                     .flatten()
@@ -100,6 +120,16 @@ impl Monitor {
                 self.object(kind, written);
             }
         }
+    }
+
+    /// Another SmallModel's monitor sees to it.
+    fn is_of_another(&self, kind: &str, written: &Written<'_>) -> bool {
+        let object = written.after.or(written.before);
+        let model = match kind {
+            "SmallModel" => written.key.name.as_str(),
+            _ => object.map_or("", |object| label(object, LABEL_MODEL)),
+        };
+        model != self.model && written.store.get(&key_of(model)).is_some()
     }
 
     fn object(&mut self, kind: &str, written: &Written<'_>) {
@@ -186,7 +216,7 @@ impl Monitor {
         });
     }
 
-    /// I9: for what status names, one a node. I5: never a refused revision.
+    /// I9: for what status names, one a node over all SmallModels. I5: never a refused revision.
     fn created(&mut self, pod: &Value, store: &Store) {
         let (rollout, node) = (label(pod, LABEL_ROLLOUT).to_owned(), node_of(pod));
         let current = self.status.rollout.clone().unwrap_or_default();
@@ -290,6 +320,7 @@ impl Monitor {
     fn nodes(&mut self, store: &Store) {
         let pods: Vec<_> = store
             .list(kinds::named("Pod"), Some(NAMESPACE))
+            .filter(|(_, pod)| label(pod, LABEL_MODEL) == self.model)
             .map(|(_, pod)| pod.clone())
             .collect();
         let serving = pods.iter().filter(|pod| is_stable(pod) && is_ready(pod));
@@ -316,16 +347,28 @@ impl Monitor {
         });
     }
 
-    /// I1: who served goes on serving.
+    /// I1: who served goes on serving, but for as many as the DaemonSet may take away at a time.
     fn serve(&mut self, serving: BTreeSet<String>, store: &Store) {
-        let lost: Vec<String> = self.served.difference(&serving).cloned().collect();
-        for node in lost {
-            let key = crate::server::Key::new(kinds::named("Node"), "", &node);
-            let ready = store.get(&key).is_some_and(|found| is_ready(found));
-            self.must(!ready, || {
-                format!("I1: {node} had a Ready stable pod and has none")
-            });
-        }
+        let ready = |node: &String| {
+            let key = Key::new(kinds::named("Node"), "", node);
+            store.get(&key).is_some_and(|found| is_ready(found))
+        };
+        let lost = self.served.difference(&serving).filter(|node| ready(node));
+        let lost: Vec<String> = lost.cloned().collect();
+        let is_without = |node: &String| ready(node) && !serving.contains(node);
+        self.without.retain(is_without);
+        self.without.extend(lost.iter().cloned());
+        let daemon_set = store.get(&Key::new(kinds::named("DaemonSet"), NAMESPACE, &self.model));
+        let most = daemon_set.map_or(0, |daemon_set| {
+            let nodes = serving.len() + self.without.len();
+            cluster::budget(daemon_set, "maxUnavailable", nodes)
+        });
+        let without = self.without.clone();
+        self.must(lost.is_empty() || without.len() <= most, || {
+            format!(
+                "I1: {without:?} had a Ready stable pod and have none, and {most} may be without"
+            )
+        });
         self.served = serving;
     }
 
@@ -351,6 +394,7 @@ impl Monitor {
     /// Nodes that the test itself takes from the fleet need not serve any more.
     pub fn release(&mut self, node: &str) {
         self.served.remove(node);
+        self.without.remove(node);
     }
 }
 
@@ -383,14 +427,14 @@ const fn is_open(state: RolloutState) -> bool {
 impl Lab {
     /// What holds in every second.
     pub(super) fn check(&mut self) {
-        let mut monitor = lock(&self.monitor);
-        self.server.look(|store| monitor.nodes(store));
-        monitor.second();
-        if !monitor.violations.is_empty() {
-            let violations = monitor.violations.join("\n");
-            drop(monitor);
-            panic!("{violations}\n{self:?}");
+        let mut violations = Vec::new();
+        for monitor in self.monitors.values() {
+            let mut monitor = lock(monitor);
+            self.server.look(|store| monitor.nodes(store));
+            monitor.second();
+            violations.extend_from_slice(monitor.violations());
         }
+        assert!(violations.is_empty(), "{}\n{self:?}", violations.join("\n"));
     }
 }
 

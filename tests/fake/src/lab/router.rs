@@ -21,7 +21,7 @@ use super::counting::Counting;
 use super::mailbox::Mailbox;
 use super::monitor::lock;
 use super::view::{behavior_of, label, uid};
-use super::{Behavior, Lab, MODEL, Monitor, NAMESPACE, Operator};
+use super::{Behavior, Lab, Monitor, NAMESPACE, Operator};
 use crate::server::kinds;
 
 /// One router process.
@@ -47,10 +47,6 @@ struct Session {
     pod: PodIdentity,
 }
 
-fn key() -> ModelKey {
-    (NAMESPACE.to_owned(), MODEL.to_owned())
-}
-
 /// Sixteen hexadecimal digits four times: as long as a key's fingerprint.
 fn fingerprint(uid: &str) -> String {
     let digits: String = uid
@@ -68,7 +64,7 @@ impl Router {
         let mut hello = v1::Hello {
             instance: format!("process-{serial}"),
             namespace: NAMESPACE.to_owned(),
-            model: MODEL.to_owned(),
+            model: label(pod, names::LABEL_MODEL).to_owned(),
             pod_name: pod["metadata"]["name"]
                 .as_str()
                 .unwrap_or_default()
@@ -99,6 +95,10 @@ impl Router {
             next_keep_alive: Duration::ZERO,
             nonce: 0,
         }
+    }
+
+    fn key(&self) -> ModelKey {
+        (NAMESPACE.to_owned(), self.hello.model.clone())
     }
 
     #[must_use]
@@ -152,7 +152,7 @@ impl Router {
         });
         let reply = operator
             .hub
-            .check_in(&key(), &pod, self.hello.clone())
+            .check_in(&self.key(), &pod, self.hello.clone())
             .reply;
         let Some(v1::check_in_reply::Reply::Welcome(welcome)) = reply else {
             return;
@@ -160,7 +160,7 @@ impl Router {
         self.next_check_in = now + Duration::from_secs(welcome.next_check_in_seconds.into());
         if welcome.stream
             && self.session.is_none()
-            && let Some((id, stream)) = operator.hub.open(&key(), &pod, self.hello.clone())
+            && let Some((id, stream)) = operator.hub.open(&self.key(), &pod, self.hello.clone())
         {
             self.held.stream_started(now);
             self.next_keep_alive = now;
@@ -333,10 +333,10 @@ impl Lab {
                 continue;
             };
             let hub = operator.hub.clone();
-            let words = router.speak(now, &self.monitor);
+            let words = router.speak(now, &self.monitors[&router.hello.model]);
             if let Some(session) = &router.session {
                 for word in words {
-                    hub.receive(&key(), &session.pod, &router.hello.pod_uid, word);
+                    hub.receive(&router.key(), &session.pod, &router.hello.pod_uid, word);
                 }
             }
         }
@@ -351,11 +351,15 @@ impl Lab {
             let received = router.receive(now);
             let operator = of_session(&self.operators, router);
             for (route, ack) in received.routes {
-                lock(&self.monitor).took(&router.node, &route, self.operators.len());
+                let monitor = &self.monitors[&router.hello.model];
+                lock(monitor).took(&router.node, &route, self.operators.len());
                 if let (Some(operator), Some(session)) = (operator, &router.session) {
-                    operator
-                        .hub
-                        .receive(&key(), &session.pod, &router.hello.pod_uid, Up::Ack(ack));
+                    operator.hub.receive(
+                        &router.key(),
+                        &session.pod,
+                        &router.hello.pod_uid,
+                        Up::Ack(ack),
+                    );
                 }
             }
             if received.closed
@@ -364,7 +368,7 @@ impl Lab {
             {
                 operator
                     .hub
-                    .closed(&key(), &router.hello.pod_uid, session.id);
+                    .closed(&router.key(), &router.hello.pod_uid, session.id);
             }
         }
     }
@@ -392,7 +396,7 @@ impl Lab {
 
     /// Traffic at every router that holds a grant.
     fn serve(&mut self, now: Duration) {
-        let ready: BTreeMap<String, Behavior> = self.server.look(|store| {
+        let ready: BTreeMap<(String, String), Behavior> = self.server.look(|store| {
             let candidates = store
                 .list(kinds::named("Pod"), Some(NAMESPACE))
                 .filter(|(_, pod)| {
@@ -400,13 +404,18 @@ impl Lab {
                         && super::view::is_ready(pod)
                 });
             candidates
-                .map(|(_, pod)| (super::view::node_of(pod), behavior_of(&self.behaviors, pod)))
+                .map(|(_, pod)| {
+                    let model = label(pod, names::LABEL_MODEL).to_owned();
+                    let on = (model, super::view::node_of(pod));
+                    (on, behavior_of(&self.behaviors, pod))
+                })
                 .collect()
         });
         for router in self.routers.values_mut() {
             let granted = router.held.granted(now);
             let granted = granted.map(|(id, grant)| (id.to_owned(), grant.clone()));
-            match (granted, ready.get(&router.node)) {
+            let on = (router.hello.model.clone(), router.node.clone());
+            match (granted, ready.get(&on)) {
                 (Some((id, grant)), Some(behavior)) => {
                     router
                         .counting
@@ -418,22 +427,26 @@ impl Lab {
     }
 
     fn note_routing(&mut self, now: Duration) {
-        let routing = self.routers.values().filter_map(|router| {
-            let (id, grant) = router.held.granted(now)?;
-            Some((
-                router.node.clone(),
-                (id.to_owned(), grant.candidate.revision.clone()),
-            ))
-        });
-        let mailboxes = self.routers.values().filter_map(|router| {
-            let operator = of_session(&self.operators, router)?;
-            let mailbox = router.session.as_ref()?.mailbox.clone();
-            let leader = operator.connection.name().to_owned();
-            Some((router.node.clone(), (leader, mailbox)))
-        });
-        let mut monitor = lock(&self.monitor);
-        monitor.routing = routing.collect();
-        monitor.mailboxes = mailboxes.collect();
+        for (model, monitor) in &self.monitors {
+            let routers = || {
+                let all = self.routers.values();
+                all.filter(|router| router.hello.model == *model)
+            };
+            let routing = routers().filter_map(|router| {
+                let (id, grant) = router.held.granted(now)?;
+                let to = (id.to_owned(), grant.candidate.revision.clone());
+                Some((router.node.clone(), to))
+            });
+            let mailboxes = routers().filter_map(|router| {
+                let operator = of_session(&self.operators, router)?;
+                let mailbox = router.session.as_ref()?.mailbox.clone();
+                let leader = operator.connection.name().to_owned();
+                Some((router.node.clone(), (leader, mailbox)))
+            });
+            let mut monitor = lock(monitor);
+            monitor.routing = routing.collect();
+            monitor.mailboxes = mailboxes.collect();
+        }
     }
 }
 

@@ -99,12 +99,21 @@ impl Lab {
     /// Revisions of all Ready stable pods.
     #[must_use]
     pub fn serving(&self) -> BTreeSet<String> {
+        let revision = |pod: &Value| label(pod, names::LABEL_REVISION).to_owned();
+        self.of_serving(revision)
+    }
+
+    /// Nodes with a Ready stable pod.
+    #[must_use]
+    pub fn serving_nodes(&self) -> BTreeSet<String> {
+        self.of_serving(node_of)
+    }
+
+    fn of_serving(&self, what: impl Fn(&Value) -> String) -> BTreeSet<String> {
         self.server.look(|store| {
             let pods = store.list(kinds::named("Pod"), Some(NAMESPACE));
             let serving = pods.filter(|(_, pod)| is_ready(pod) && is_stable(pod));
-            serving
-                .map(|(_, pod)| label(pod, names::LABEL_REVISION).to_owned())
-                .collect()
+            serving.map(|(_, pod)| what(pod)).collect()
         })
     }
 

@@ -10,7 +10,7 @@ use smallfleet_protocol::v1;
 use smallfleet_runtime_core::route::{Candidate, Grant, Instruction, Route, Signal};
 
 use super::*;
-use crate::server::Key;
+use crate::lab::{MODEL, model_key};
 
 fn store() -> Store {
     let mut store = Store::default();
@@ -22,7 +22,7 @@ fn store() -> Store {
 /// A monitor that has seen an operator write this after that.
 fn seen(kind: &str, before: Option<&Value>, after: Option<&Value>, status: bool) -> Monitor {
     let store = store();
-    let mut monitor = Monitor::new(&store);
+    let mut monitor = Monitor::new(MODEL, &store);
     let key = Key::new(kinds::named(kind), NAMESPACE, "intent");
     monitor.wrote(&Written {
         by: "operator-1",
@@ -124,7 +124,7 @@ fn rollout(state: &str, permille: u32, sequence: u64) -> Value {
 fn pod(node: &str, role: &str, revision: &str) -> Value {
     json!({
         "metadata": {"namespace": NAMESPACE, "labels": {
-            LABEL_ROLE: role, LABEL_REVISION: revision, LABEL_ROLLOUT: "abc",
+            LABEL_MODEL: MODEL, LABEL_ROLE: role, LABEL_REVISION: revision, LABEL_ROLLOUT: "abc",
         }},
         "spec": {"nodeName": node},
         "status": {
@@ -145,7 +145,7 @@ fn store_with(pods: &[Value]) -> Store {
 
 /// Status allows the grant, and the candidate that it names is on `n0`.
 fn exposed() -> Monitor {
-    let mut monitor = Monitor::new(&store());
+    let mut monitor = Monitor::new(MODEL, &store());
     monitor.persisted("operator-1", &rollout("Analyzing", 500, 2));
     monitor.nodes(&store_with(&[pod("n0", role::CANDIDATE, "r2")]));
     monitor
@@ -160,7 +160,7 @@ fn a_grant_that_status_allows_is_no_violation() {
 
 #[test]
 fn a_grant_that_was_never_persisted_is_noticed() {
-    let mut monitor = Monitor::new(&store());
+    let mut monitor = Monitor::new(MODEL, &store());
     monitor.took("n0", &grant(), 1);
     assert!(noticed(&monitor, "I3"));
 }
@@ -242,11 +242,49 @@ fn a_rollback_that_is_written_before_the_routers_are_told_is_noticed() {
     assert!(!noticed(&ended("Promoting", None), "I3"));
 }
 
+/// I9 counts over all SmallModels.
+#[test]
+fn a_candidate_beside_that_of_another_model_is_noticed() {
+    let mut monitor = exposed();
+    let (ours, mut other) = (
+        pod("n0", role::CANDIDATE, "r2"),
+        pod("n0", role::CANDIDATE, "r9"),
+    );
+    other["metadata"]["labels"][LABEL_MODEL] = json!("search");
+    monitor.created(&ours, &store_with(&[ours.clone(), other]));
+    assert!(noticed(&monitor, "I9: 2 trial pods on n0"));
+}
+
+#[test]
+fn a_node_without_a_pod_is_noticed_beyond_what_may_be_unavailable() {
+    let on = |nodes: &[&str], most: u32| {
+        let pods: Vec<_> = nodes
+            .iter()
+            .map(|node| pod(node, role::STABLE, "r1"))
+            .collect();
+        let mut store = store_with(&pods);
+        for name in ["n0", "n1", "n2"] {
+            cluster::add_node(&mut store, name);
+        }
+        let strategy = json!({"rollingUpdate": {"maxUnavailable": most}});
+        let key = Key::new(kinds::named("DaemonSet"), NAMESPACE, MODEL);
+        store.put(&key, json!({"spec": {"updateStrategy": strategy}}));
+        store
+    };
+    for (most, wrong) in [(0, true), (1, true), (2, false)] {
+        let mut monitor = Monitor::new(MODEL, &store());
+        monitor.nodes(&on(&["n0", "n1", "n2"], most));
+        monitor.nodes(&on(&["n0", "n1"], most));
+        monitor.nodes(&on(&["n0"], most));
+        assert_eq!(noticed(&monitor, "I1:"), wrong, "{most}");
+    }
+}
+
 #[test]
 fn a_pod_that_serves_another_revision_is_noticed() {
     let serving = store_with(&[pod("n0", role::STABLE, "r2")]);
     for (state, wrong) in [("Analyzing", true), ("Promoting", false)] {
-        let mut monitor = Monitor::new(&store());
+        let mut monitor = Monitor::new(MODEL, &store());
         monitor.persisted("operator-1", &rollout(state, 0, 2));
         monitor.nodes(&serving);
         assert_eq!(noticed(&monitor, "I11"), wrong, "{state}");
@@ -257,7 +295,7 @@ fn a_pod_that_serves_another_revision_is_noticed() {
 fn traffic_pods_and_a_template_of_a_refused_revision_are_noticed() {
     let mut refused = rollout("Promoting", 500, 2);
     refused["status"]["refused"] = json!([{"revision": "r2"}]);
-    let mut monitor = Monitor::new(&store());
+    let mut monitor = Monitor::new(MODEL, &store());
     monitor.persisted("operator-1", &refused);
     assert!(noticed(&monitor, "I5: traffic"));
     monitor.created(&pod("n0", role::CANDIDATE, "r2"), &store());
@@ -281,7 +319,7 @@ async fn a_second_of_exposure_that_counts_twice_is_noticed() {
 
 /// A monitor to which a router reported epoch 1 of rollout `abc` with ten units an arm, and that saw this stored.
 fn kept(closed_ids: &[u64], units: u64) -> Monitor {
-    let mut monitor = Monitor::new(&store());
+    let mut monitor = Monitor::new(MODEL, &store());
     let ten = v1::ErrorCounts {
         stable_units: 10,
         candidate_units: 10,
@@ -325,7 +363,7 @@ fn units_that_no_router_reported_and_epochs_that_count_twice_are_noticed() {
 
 #[test]
 fn a_route_that_outlives_its_rollout_is_noticed() {
-    let mut monitor = Monitor::new(&store());
+    let mut monitor = Monitor::new(MODEL, &store());
     let held = ("abc".to_owned(), "r2".to_owned());
     monitor.routing.insert("n0".to_owned(), held);
     for _ in 0..ROUTE_ENDS_SECONDS {
@@ -338,7 +376,7 @@ fn a_route_that_outlives_its_rollout_is_noticed() {
 
 #[test]
 fn a_cut_that_is_undone_is_noticed() {
-    let mut monitor = Monitor::new(&store());
+    let mut monitor = Monitor::new(MODEL, &store());
     monitor.persisted("operator-1", &rollout("Analyzing", 500, 2));
     monitor.persisted("operator-1", &rollout("RollingBack", 0, 3));
     assert!(monitor.violations().is_empty());
