@@ -60,7 +60,7 @@ fn add(sum: &mut Units, more: Units) {
 
 fn units(epoch: &v1::Epoch) -> Units {
     let latency = epoch.latency.clone().unwrap_or_default();
-    let errors = epoch.errors.clone().unwrap_or_default();
+    let errors = epoch.errors.unwrap_or_default();
     [
         latency.stable_units,
         latency.candidate_units,
