@@ -10,8 +10,8 @@
 //! | sandbox | environment | container errors: [`a_container_that_cannot_be_made_moves_to_the_next_node`]; a sandbox's own error is no part of a pod's status: `not_ready_in_time_without_a_reason_is_inconclusive` |
 //! | eviction | environment | `an_evicted_candidate_loses_its_route_and_comes_back`; faults `a_node_drained_deleted_and_added_in_a_canary_does_not_change_its_verdict` |
 //! | preemption | environment | [`a_preempted_candidate_moves_to_the_next_node_and_is_not_blamed`] |
-//! | NotReady | environment | `a_lost_node_is_replaced_and_dead_nodes_never_block`; faults `a_partitioned_node_serves_itself_and_the_rollout_goes_on_without_it` |
-//! | pressure | environment | `a_node_under_pressure_loses_its_route_then_its_candidate` |
+//! | NotReady | environment | `a_lost_node_is_replaced_and_dead_nodes_never_block`, [`with_no_ready_node_left_the_rollout_is_blocked_until_one_is_back`]; faults `a_partitioned_node_serves_itself_and_the_rollout_goes_on_without_it` |
+//! | pressure | environment | `a_node_under_pressure_loses_its_route_then_its_candidate`, [`with_every_node_under_pressure_the_rollout_is_blocked_until_one_is_free`] |
 //! | manifest unknown, unreadable files, wrong task | spec | `what_spec_names_wrongly_is_rejected_and_not_refused`; stories `a_broken_model_is_named_and_the_good_one_goes_on_serving`, `a_digest_that_does_not_exist_is_named_at_once` |
 //! | load error, wrong golden probe, OOMKilled: two nodes | candidate | `a_fault_on_two_nodes_is_the_candidates` |
 //! | the same: three times on the only node | candidate | `a_fault_on_the_only_node_counts_three_times`; faults `a_candidate_over_its_memory_limit_is_refused_after_three_times` |
@@ -23,7 +23,7 @@
 //! | not ready in candidateReadySeconds | unknown | `not_ready_in_time_without_a_reason_is_inconclusive` |
 //! | guard violated | candidate, or environment | none: the API has no guards yet |
 
-use smallfleet_core::world::Role;
+use smallfleet_core::world::{NodeView, Role};
 use smallfleet_crds::status::RolloutState;
 
 use crate::lab::{Behavior, Lab};
@@ -84,4 +84,44 @@ fn a_candidate_that_crashes_without_a_word_is_blamed_after_three_times() {
         refused.effect
     );
     assert_eq!(lab.stable(), lab.hash("1"));
+}
+
+/// The evidence goes on at the second node, waits while that one is lost as well, and is there when the nodes are back.
+fn runs_out_of_nodes(lose: fn(&mut NodeView, bool), reason: &str) {
+    let mut lab = Lab::at_rest(2);
+    lab.rate = 4;
+    lab.ask_for("2");
+    lab.run_until_state(RolloutState::Analyzing);
+    lab.run(60);
+    let counted = |lab: &Lab| lab.status().analysis.unwrap().objectives[0].units.candidate;
+    let (id, first, before) = (lab.rollout().id, lab.rollout().wave, counted(&lab));
+    assert!(before > 0);
+    lose(lab.node(&first[0]), true);
+    lab.run(60);
+    let second = lab.rollout().wave;
+    assert!(second.len() == 1 && second != first, "{second:?}");
+    assert_eq!(lab.rollout().blocked, None);
+    assert!(counted(&lab) > before);
+    lose(lab.node(&second[0]), true);
+    lab.run(30);
+    let blocked = lab.rollout().blocked.unwrap();
+    assert_eq!((blocked.reason.as_str(), blocked.nodes.len()), (reason, 2));
+    assert_eq!(lab.status().phase, "Blocked");
+    assert_eq!(lab.granted(), 0);
+    lose(lab.node(&first[0]), false);
+    lose(lab.node(&second[0]), false);
+    lab.rate = 2000;
+    lab.run_until(400, |lab| lab.stable() == lab.hash("2"));
+    assert_eq!(lab.status().last_rollout.unwrap().id, id);
+    assert!(lab.status().refused.is_empty());
+}
+
+#[test]
+fn with_no_ready_node_left_the_rollout_is_blocked_until_one_is_back() {
+    runs_out_of_nodes(|node, lost| node.ready = !lost, "NodeNotReady");
+}
+
+#[test]
+fn with_every_node_under_pressure_the_rollout_is_blocked_until_one_is_free() {
+    runs_out_of_nodes(|node, lost| node.pressure = lost, "NodePressure");
 }
