@@ -5,7 +5,7 @@
 //! epoch: it rises with every process that leads, also when the identity (pod uid) is the same after a container restart.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
@@ -13,6 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{Api, ObjectMeta, PostParams};
 use smallfleet_crds::names::ANNOTATION_SESSION_ADDRESS;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{is_conflict, is_not_found};
@@ -43,8 +44,14 @@ pub struct Election {
     identity: String,
     session_address: String,
     standing: watch::Sender<Standing>,
-    /// Last seen state of another holder's Lease and when it was first seen so.
-    observed: Option<(String, Instant)>,
+    observed: Option<Observed>,
+}
+
+/// Another holder's Lease as it was last seen, and since when it has been so.
+struct Observed {
+    version: String,
+    epoch: u64,
+    since: Instant,
 }
 
 impl std::fmt::Debug for Election {
@@ -104,30 +111,39 @@ impl Election {
         let asked = Instant::now();
         let limit = RENEW_DEADLINE.saturating_sub(renewed.elapsed());
         let epoch = epoch_of(&lease);
-        match tokio::time::timeout(limit, self.replace(self.held_by_us(&lease, epoch))).await {
+        let renewal = self.replace(self.held_by_us(&lease, epoch));
+        let lease = match tokio::time::timeout(limit, renewal).await {
             Ok(Ok(lease)) => return Some((lease, asked)),
             Ok(Err(error)) if is_conflict(&error) => {
-                if let Some(lease) = self.still_ours(epoch, renewed).await {
-                    return Some((lease, renewed));
-                }
-                tracing::error!(%error, "the Lease was taken");
-                self.standing.send_replace(Standing::Lost);
-                return None;
+                let Some(lease) = self.still_ours(epoch, renewed).await else {
+                    self.lose(&format!("it was taken: {error}"));
+                    return None;
+                };
+                lease
             }
             Ok(Err(error)) if is_not_found(&error) => {
-                tracing::error!(%error, "the Lease was deleted");
-                self.standing.send_replace(Standing::Lost);
+                self.lose(&format!("it was deleted: {error}"));
                 return None;
             }
-            Ok(Err(error)) => tracing::warn!(%error, "the Lease could not be renewed"),
-            Err(_) => tracing::warn!("the Lease could not be renewed in time"),
-        }
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the Lease could not be renewed");
+                lease
+            }
+            Err(_) => {
+                tracing::warn!("the Lease could not be renewed in time");
+                lease
+            }
+        };
         if renewed.elapsed() + RETRY >= RENEW_DEADLINE {
-            tracing::error!("the Lease is lost: it was not renewed for {RENEW_DEADLINE:?}");
-            self.standing.send_replace(Standing::Lost);
+            self.lose(&format!("it was not renewed for {RENEW_DEADLINE:?}"));
             return None;
         }
         Some((lease, renewed))
+    }
+
+    fn lose(&self, why: &str) {
+        tracing::error!("the Lease is lost: {why}");
+        self.standing.send_replace(Standing::Lost);
     }
 
     /// A conflict may be with our own renewal whose answer was lost: then the Lease is as we wrote it.
@@ -140,7 +156,9 @@ impl Election {
 
     async fn try_acquire(&mut self) -> Option<(Lease, Instant)> {
         let asked = Instant::now();
-        let acquired = tokio::time::timeout(RENEW_DEADLINE, self.acquire()).await;
+        // Who leads has time for a renewal.
+        let limit = RENEW_DEADLINE.saturating_sub(RETRY);
+        let acquired = tokio::time::timeout(limit, self.acquire()).await;
         let lease = match acquired {
             Ok(Ok(lease)) => lease?,
             Ok(Err(error)) => {
@@ -160,7 +178,9 @@ impl Election {
 
     async fn acquire(&mut self) -> Result<Option<Lease>, kube::Error> {
         let Some(current) = self.leases.get_opt(NAME).await? else {
-            let first = self.held_by_us(&Lease::default(), next_epoch(None, Timestamp::now()));
+            let deleted = self.observed.as_ref().map(|observed| observed.epoch);
+            let epoch = next_epoch(deleted, Timestamp::now());
+            let first = self.held_by_us(&Lease::default(), epoch);
             return settle(self.leases.create(&PostParams::default(), &first).await);
         };
         if !self.is_free(&current) {
@@ -185,9 +205,13 @@ impl Election {
         }
         let version = lease.metadata.resource_version.clone().unwrap_or_default();
         match &self.observed {
-            Some((seen, since)) if *seen == version => since.elapsed() >= LEASE,
+            Some(seen) if seen.version == version => seen.since.elapsed() >= LEASE,
             _ => {
-                self.observed = Some((version, Instant::now()));
+                self.observed = Some(Observed {
+                    version,
+                    epoch: epoch_of(lease),
+                    since: Instant::now(),
+                });
                 false
             }
         }

@@ -1,85 +1,10 @@
-//! The election against an API server that keeps one Lease and refuses outdated writes.
+//! The election, step by step.
 
-use std::sync::{Arc, Mutex};
+mod server;
+mod takeover;
 
-use axum::http::{Method, Request, Response, StatusCode};
-use kube::Client;
-use kube::client::Body;
-use serde_json::{Value, json};
-
+use self::server::Server;
 use super::*;
-
-/// The Lease as the API server has it.
-#[derive(Clone, Debug, Default)]
-struct Server {
-    lease: Arc<Mutex<Option<Lease>>>,
-    /// Writes that are carried out but answered with an error.
-    lost_answers: Arc<Mutex<u32>>,
-}
-
-impl Server {
-    fn leases(&self) -> Api<Lease> {
-        let server = self.clone();
-        let answer = move |request: Request<Body>| {
-            let server = server.clone();
-            async move { Ok::<_, std::convert::Infallible>(server.answer(request).await) }
-        };
-        Api::namespaced(
-            Client::new(tower::service_fn(answer), "smallfleet"),
-            "smallfleet",
-        )
-    }
-
-    async fn answer(&self, request: Request<Body>) -> Response<Body> {
-        let (parts, body) = request.into_parts();
-        let bytes = body.collect_bytes().await.unwrap();
-        let (status, answer) = match parts.method {
-            Method::GET => match self.kept() {
-                Some(lease) => (StatusCode::OK, json!(lease)),
-                None => (StatusCode::NOT_FOUND, refusal(404, "NotFound")),
-            },
-            _ => self.write(serde_json::from_slice(&bytes).unwrap()),
-        };
-        let bytes = serde_json::to_vec(&answer).unwrap();
-        let response = Response::builder().status(status);
-        response.body(Body::from(bytes)).unwrap()
-    }
-
-    fn write(&self, mut wish: Lease) -> (StatusCode, Value) {
-        let mut kept = self.lease.lock().unwrap();
-        let version = kept
-            .as_ref()
-            .and_then(|lease| lease.metadata.resource_version.clone());
-        if wish.metadata.resource_version != version {
-            return (StatusCode::CONFLICT, refusal(409, "Conflict"));
-        }
-        let next = version.map_or(1, |version| version.parse::<u64>().unwrap() + 1);
-        wish.metadata.resource_version = Some(next.to_string());
-        *kept = Some(wish.clone());
-        let mut lost = self.lost_answers.lock().unwrap();
-        if *lost > 0 {
-            *lost -= 1;
-            return (
-                StatusCode::SERVICE_UNAVAILABLE,
-                refusal(503, "ServiceUnavailable"),
-            );
-        }
-        (StatusCode::OK, json!(wish))
-    }
-
-    fn kept(&self) -> Option<Lease> {
-        self.lease.lock().unwrap().clone()
-    }
-
-    fn election(&self, identity: &str) -> (Election, watch::Receiver<Standing>) {
-        let address = format!("{identity}:9443");
-        Election::new(self.leases(), identity.to_owned(), address)
-    }
-}
-
-fn refusal(code: u16, reason: &str) -> Value {
-    json!({"kind": "Status", "status": "Failure", "reason": reason, "code": code})
-}
 
 fn epoch(standing: &watch::Receiver<Standing>) -> u64 {
     match *standing.borrow() {
@@ -119,7 +44,7 @@ async fn a_renewal_keeps_the_epoch() {
     let first = epoch(&standing);
     election.step(held).await.unwrap();
     assert_eq!(epoch(&standing), first);
-    assert_eq!(epoch_of(&server.kept().unwrap()), first);
+    assert_eq!(epoch_of(&server.lease()), first);
 }
 
 #[tokio::test]
@@ -130,7 +55,7 @@ async fn a_released_lease_is_taken_at_once() {
     stop.cancel();
     election.run(stop, || {}).await;
     let first = epoch(&standing);
-    assert_eq!(holder_of(&server.kept().unwrap()), "");
+    assert_eq!(holder_of(&server.lease()), "");
     let (mut next, standing) = server.election("b");
     next.step(None).await.unwrap();
     assert!(epoch(&standing) > first);
@@ -142,9 +67,9 @@ async fn who_lost_the_lease_to_another_stops() {
     let (mut election, standing) = server.election("a");
     let held = election.step(None).await;
     let (other, _) = server.election("b");
-    let mut taken = other.held_by_us(&server.kept().unwrap(), 99_999_999);
+    let mut taken = other.held_by_us(&server.lease(), 99_999_999);
     taken.metadata.resource_version = Some("99".to_owned());
-    *server.lease.lock().unwrap() = Some(taken);
+    server.kept().lease = Some(taken);
     assert!(election.step(held).await.is_none());
     assert_eq!(*standing.borrow(), Standing::Lost);
 }
@@ -155,7 +80,7 @@ async fn a_renewal_whose_answer_was_lost_is_no_loss() {
     let server = Server::default();
     let (mut election, standing) = server.election("a");
     let held = election.step(None).await;
-    *server.lost_answers.lock().unwrap() = 1;
+    server.kept().lost_answers = 1;
     let held = election.step(held).await;
     assert!(held.is_some());
     let held = election.step(held).await;
