@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use smallfleet_core::action::{Action, Event as PlannedEvent, Plan};
 use smallfleet_core::evidence::EvidenceStore;
+use smallfleet_core::lowered;
 use smallfleet_core::render::{Owner, name};
 use smallfleet_core::world::{Slot, World};
 use smallfleet_crds::SmallModel;
@@ -129,7 +130,12 @@ impl Applier {
                 self.hub.cut(target.key, &cut.rollout);
                 memory.cut = Some(cut.after(memory.cut.take()));
             }
-            Action::PersistStatus(status) => self.persist_status(target, &status, memory).await?,
+            Action::PersistStatus(status) => {
+                if let Some(routes) = lowered(target.world, &status) {
+                    self.hub.publish(target.key, routes);
+                }
+                self.persist_status(target, &status, memory).await?;
+            }
             Action::SaveEvidence {
                 store,
                 resource_version,

@@ -24,7 +24,7 @@ pub struct Plan {
 pub enum Action {
     /// Before a new status: routers of the wave stop sending to the candidate. Remembered by the hub; never undone for this rolloutID.
     Cut(Box<OwnCut>),
-    /// Write status with resourceVersion. After success the hub publishes `routes` of it.
+    /// Write status with resourceVersion. Before it the hub publishes what it lowers, after success `routes` of it.
     PersistStatus(Box<SmallModelStatus>),
     /// Replace (or create) the evidence ConfigMap; after success the hub forgets the stored epochs.
     SaveEvidence {

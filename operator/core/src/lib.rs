@@ -33,4 +33,4 @@ mod wave;
 
 pub use health::{Health, health};
 pub use plan::plan;
-pub use routes::routes;
+pub use routes::{lowered, routes};

@@ -2,7 +2,7 @@
 
 use smallfleet_analysis::LatencySignal;
 use smallfleet_analysis::constants::BURN_IN_UNITS;
-use smallfleet_crds::status::{RolloutState, RolloutStatus};
+use smallfleet_crds::status::{RolloutState, RolloutStatus, SmallModelStatus};
 use smallfleet_crds::{FeatureFlag, FlagState};
 
 use crate::action::{Endpoint, FrozenLatency, Route, Routes};
@@ -13,14 +13,33 @@ use crate::world::{Role, RouteKind, World};
 /// Routes of the model in the world. Two leaders with the same status send the same routes.
 #[must_use]
 pub fn routes(world: &World) -> Routes {
-    let model = &world.model;
-    let rollout = model
-        .status
+    persisted(world).map_or_else(Routes::default, |rollout| routes_of(world, rollout))
+}
+
+/// What is persisted, less what the next status takes from it: told before that is written (I3). `None` where it takes nothing.
+#[must_use]
+pub fn lowered(world: &World, next: &SmallModelStatus) -> Option<Routes> {
+    let now = persisted(world)?;
+    let next = next
+        .rollout
         .as_ref()
-        .and_then(|status| status.rollout.as_ref());
-    let Some(rollout) = rollout.filter(|rollout| has_routes(world, rollout)) else {
-        return Routes::default();
-    };
+        .filter(|rollout| rollout.id == now.id)?;
+    let mut lower = now.clone();
+    lower.candidate_traffic_permille = now
+        .candidate_traffic_permille
+        .min(next.candidate_traffic_permille);
+    lower.granted.retain(|node| next.granted.contains(node));
+    (is_open(next) && lower != *now).then(|| routes_of(world, &lower))
+}
+
+fn persisted(world: &World) -> Option<&RolloutStatus> {
+    let status = world.model.status.as_ref()?;
+    let rollout = status.rollout.as_ref()?;
+    has_routes(world, rollout).then_some(rollout)
+}
+
+fn routes_of(world: &World, rollout: &RolloutStatus) -> Routes {
+    let model = &world.model;
     let fleet = Fleet::new(world, &model.spec.placement);
     let mut routes = Routes {
         rollout: rollout.id.clone(),
@@ -83,13 +102,17 @@ fn route(world: &World, fleet: &Fleet<'_>, rollout: &RolloutStatus, site: &Site<
     }
 }
 
-/// A grant needs the persisted share and node, the flag, and a candidate that can be reached on a node that can bear it.
-fn kind(rollout: &RolloutStatus, flag: &FeatureFlag, site: &Site<'_>, answers: bool) -> RouteKind {
-    let open = matches!(
+/// There may be traffic; after it there is a cut.
+const fn is_open(rollout: &RolloutStatus) -> bool {
+    matches!(
         rollout.state,
         RolloutState::Preparing | RolloutState::Analyzing | RolloutState::Inconclusive
-    );
-    if !open {
+    )
+}
+
+/// A grant needs the persisted share and node, the flag, and a candidate that can be reached on a node that can bear it.
+fn kind(rollout: &RolloutStatus, flag: &FeatureFlag, site: &Site<'_>, answers: bool) -> RouteKind {
+    if !is_open(rollout) {
         return RouteKind::Cut;
     }
     let granted = rollout.candidate_traffic_permille > 0

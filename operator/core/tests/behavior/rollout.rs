@@ -1,9 +1,11 @@
 //! The way of a rollout through its states.
 
 use serde_json::json;
+use smallfleet_core::action::Route;
+use smallfleet_core::lowered;
 use smallfleet_core::revision::Verdict;
-use smallfleet_core::world::Role;
-use smallfleet_crds::status::{PauseReason, RolloutState};
+use smallfleet_core::world::{Role, RouteKind};
+use smallfleet_crds::status::{PauseReason, RolloutState, RolloutStatus};
 
 use crate::install::kinds;
 use crate::lab::{Behavior, Lab};
@@ -346,4 +348,30 @@ fn numbers_are_written_at_most_every_ten_seconds() {
         lab.version - before
     );
     assert!(!lab.status().display.evidence.is_empty());
+}
+
+/// How many routers would have a grant if these fields of the rollout were written next; `None` where it takes nothing from anyone.
+fn granted_before(lab: &mut Lab, edit: fn(&mut RolloutStatus)) -> Option<usize> {
+    let mut next = lab.status();
+    edit(next.rollout.as_mut().unwrap());
+    let routes = lowered(&lab.world(), &next)?;
+    let granted = |route: &&Route| route.kind == RouteKind::Grant;
+    Some(routes.by_router.values().filter(granted).count())
+}
+
+#[test]
+fn what_a_status_takes_is_told_before_it_and_what_it_gives_is_not() {
+    let mut lab = Lab::at_rest(3);
+    lab.ask_for("2");
+    lab.run_until(200, |lab| lab.rollout().granted.len() == 3);
+    let none = granted_before(&mut lab, |next| next.candidate_traffic_permille = 0);
+    assert_eq!(none, Some(0));
+    let fewer = granted_before(&mut lab, |next| drop(next.granted.pop()));
+    assert_eq!(fewer, Some(2));
+    let replaced = granted_before(&mut lab, |next| next.granted[0] = "n9".to_owned());
+    assert_eq!(replaced, Some(2));
+    let more = granted_before(&mut lab, |next| next.candidate_traffic_permille = 900);
+    assert_eq!(more, None);
+    let over = granted_before(&mut lab, |next| next.state = RolloutState::RollingBack);
+    assert_eq!(over, None, "that is a cut");
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use smallfleet_protocol::v1;
 use smallfleet_protocol::v1::operator_message::Message;
+use smallfleet_protocol::v1::route::Kind;
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::mpsc::error::TryRecvError;
 
@@ -39,8 +40,8 @@ impl Mailbox {
         }
     }
 
-    /// A cut of this rollout is on its way.
-    pub(super) fn holds_cut(&self, rollout: &str) -> bool {
+    /// A route of this rollout and such a kind is on its way.
+    pub(super) fn holds(&self, rollout: &str, is_such: impl Fn(Kind) -> bool) -> bool {
         let mut inner = self.lock();
         while let Ok(message) = inner.stream.try_recv() {
             inner.looked_at.push_back(message);
@@ -49,9 +50,7 @@ impl Mailbox {
             .looked_at
             .iter()
             .any(|message| match &message.message {
-                Some(Message::Route(route)) => {
-                    route.kind() == v1::route::Kind::Cut && route.rollout_id == rollout
-                }
+                Some(Message::Route(route)) => is_such(route.kind()) && route.rollout_id == rollout,
                 _ => false,
             })
     }

@@ -164,8 +164,10 @@ impl Monitor {
     /// I4: a cut is never undone within its id, and sequences rise. I5: nothing refused has traffic.
     fn persisted(&mut self, by: &str, model: &Value) {
         let (before, now) = (std::mem::take(&mut self.status), status(model));
-        if let Some(id) = open_id(&before).filter(|id| open_id(&now).as_ref() != Some(id)) {
+        if let Some(id) = open_id(&before) {
             self.lowered(by, &id, &now);
+        }
+        if let Some(id) = open_id(&before).filter(|id| open_id(&now).as_ref() != Some(id)) {
             self.ends(&id);
         }
         if let Some(rollout) = &now.rollout {

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use smallfleet_crds::status::{RolloutState, SmallModelStatus};
+use smallfleet_protocol::v1::route::Kind;
 use smallfleet_runtime_core::route::{Grant, Instruction, Route};
 use tokio::time::Instant;
 
-use super::Monitor;
+use super::{Monitor, is_open};
+use crate::lab::mailbox::Mailbox;
 
 /// A message is read within this time.
 const ON_ITS_WAY: Duration = Duration::from_millis(1500);
@@ -70,18 +72,26 @@ impl Monitor {
 
     /// I3: lowering, the routers are told before status is written. A promotion alone is written first.
     pub(super) fn lowered(&mut self, by: &str, id: &str, now: &SmallModelStatus) {
-        let promoted = now
-            .rollout
-            .as_ref()
-            .is_some_and(|rollout| rollout.id == id && rollout.state == RolloutState::Promoting);
+        let rollout = now.rollout.as_ref().filter(|rollout| rollout.id == id);
+        if rollout.is_some_and(|rollout| rollout.state == RolloutState::Promoting) {
+            return;
+        }
+        let open = rollout.filter(|rollout| is_open(rollout.state));
+        let keeps = |node: &String| {
+            open.is_some_and(|rollout| {
+                rollout.candidate_traffic_permille > 0 && rollout.granted.contains(node)
+            })
+        };
+        let ends = |kind| kind == Kind::Cut || (open.is_some() && kind == Kind::Withdraw);
         let untold = self.routing.iter().filter(|(node, (held, _))| {
             // Where another leader has its stream, or nobody, its lease ends the route.
             let mailbox = self.mailboxes.get(*node).filter(|(leader, _)| leader == by);
-            held == id && mailbox.is_some_and(|(_, mailbox)| !mailbox.holds_cut(id))
+            let told = |(_, mailbox): &(String, Mailbox)| mailbox.holds(id, ends);
+            held == id && !keeps(node) && !mailbox.is_none_or(told)
         });
         let untold: Vec<_> = untold.map(|(node, _)| node.clone()).collect();
-        self.must(promoted || untold.is_empty(), || {
-            format!("I3: status ends {id}, and the routers on {untold:?} were not told")
+        self.must(untold.is_empty(), || {
+            format!("I3: status ends or lowers {id}, and the routers on {untold:?} were not told")
         });
     }
 }
