@@ -7,11 +7,55 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config as Cases, TestRunner};
-use smallfleet_engine::{EngineError, EngineState, Failure, Phase, run};
+use serde_json::Value;
+use smallfleet_engine::{EngineError, EngineState, Failure, Phase, Task, run};
 
-use crate::support::{config, copied_model};
+use crate::spoil::{odd, place, replace};
+use crate::support::{config, copied};
 
-const FILES: [&str; 4] = ["model.json", "model.onnx", "tokenizer.json", "probes.json"];
+/// A folder of the fixture, and the files that are spoilt.
+#[derive(Clone, Copy, Debug)]
+struct Kind {
+    folder: &'static str,
+    task: Task,
+    files: &'static [&'static str],
+}
+
+const CLASSIFIER: Kind = Kind {
+    folder: "model",
+    task: Task::TextClassification,
+    files: &["model.json", "model.onnx", "tokenizer.json", "probes.json"],
+};
+const GENERATOR: Kind = Kind {
+    folder: "generator",
+    task: Task::TextGeneration,
+    files: &[
+        "model.json",
+        "model.onnx",
+        "tokenizer.json",
+        "probes.json",
+        "chat_template.jinja",
+    ],
+};
+
+/// Contents that break what reads them, if anything does, and how often they stand in the file.
+const HOSTILE: [(&str, usize); 11] = [
+    ("", 1),
+    ("[", 100_000),
+    ("{\"schemaVersion\": 9", 1),
+    ("9", 10_000),
+    ("\u{feff}{}", 1),
+    ("{{ ((", 50_000),
+    ("{% if a %}", 50_000),
+    ("{% include 'chat' %}", 1),
+    ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", 1),
+    ("{{ 'x' * 99999999999999999999 }}", 1),
+    (
+        "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+        1,
+    ),
+];
+
 /// A model of a few kilobytes is loaded, or refused, long before.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -19,61 +63,73 @@ const PATIENCE: Duration = Duration::from_secs(30);
 enum Spoilt {
     Removed,
     Folder,
-    Empty,
+    Pipe,
     CutAt(f64),
     ByteAt(f64, u8),
     AnotherFile(usize),
-    Nested,
-    Digits,
+    Hostile(usize),
+    Garbage(Vec<u8>),
+    /// Another value somewhere in a file of JSON.
+    Field(f64, Value),
 }
 
-fn spoilt() -> impl Strategy<Value = (usize, Spoilt)> {
+impl Spoilt {
+    fn leaves_no_file(&self) -> bool {
+        matches!(self, Self::Removed | Self::Folder | Self::Pipe)
+    }
+}
+
+fn spoilt(kind: Kind) -> impl Strategy<Value = (usize, Spoilt)> {
     let how = prop_oneof![
-        Just(Spoilt::Removed),
-        Just(Spoilt::Folder),
-        Just(Spoilt::Empty),
-        (0.0..1.0).prop_map(Spoilt::CutAt),
-        ((0.0..1.0), any::<u8>()).prop_map(|(at, byte)| Spoilt::ByteAt(at, byte)),
-        (0..FILES.len()).prop_map(Spoilt::AnotherFile),
-        Just(Spoilt::Nested),
-        Just(Spoilt::Digits),
+        1 => Just(Spoilt::Removed),
+        1 => Just(Spoilt::Folder),
+        1 => Just(Spoilt::Pipe),
+        2 => (0.0..1.0).prop_map(Spoilt::CutAt),
+        4 => ((0.0..1.0), any::<u8>()).prop_map(|(at, byte)| Spoilt::ByteAt(at, byte)),
+        1 => (0..kind.files.len()).prop_map(Spoilt::AnotherFile),
+        3 => (0..HOSTILE.len()).prop_map(Spoilt::Hostile),
+        1 => prop::collection::vec(any::<u8>(), 1..200).prop_map(Spoilt::Garbage),
+        6 => ((0.0..1.0), odd()).prop_map(|(at, value)| Spoilt::Field(at, value)),
     ];
-    (0..FILES.len(), how)
+    (0..kind.files.len(), how)
 }
 
-#[allow(
-    clippy::cast_possible_truncation,
-    clippy::cast_precision_loss,
-    clippy::cast_sign_loss
-)]
-fn place(bytes: &[u8], at: f64) -> usize {
-    (bytes.len() as f64 * at) as usize
-}
-
-fn spoil(folder: &Path, file: usize, how: &Spoilt) {
-    let path = folder.join(FILES[file]);
+fn spoil(folder: &Path, kind: Kind, file: usize, how: &Spoilt) {
+    let path = folder.join(kind.files[file]);
     let mut bytes = fs::read(&path).unwrap();
+    if how.leaves_no_file() {
+        fs::remove_file(&path).unwrap();
+    }
     match how {
-        Spoilt::Removed => return fs::remove_file(&path).unwrap(),
-        Spoilt::Folder => {
-            fs::remove_file(&path).unwrap();
-            return fs::create_dir(&path).unwrap();
+        Spoilt::Removed => return,
+        Spoilt::Folder => return fs::create_dir(&path).unwrap(),
+        Spoilt::Pipe => {
+            let made = std::process::Command::new("mkfifo").arg(&path).status();
+            return assert!(made.unwrap().success());
         }
-        Spoilt::Empty => bytes.clear(),
-        Spoilt::CutAt(at) => bytes.truncate(place(&bytes, *at)),
+        Spoilt::CutAt(at) => bytes.truncate(place(bytes.len(), *at)),
         Spoilt::ByteAt(at, byte) => {
-            let place = place(&bytes, *at);
+            let place = place(bytes.len(), *at);
             bytes[place] = *byte;
         }
-        Spoilt::AnotherFile(other) => bytes = fs::read(folder.join(FILES[*other])).unwrap(),
-        Spoilt::Nested => bytes = b"[".repeat(100_000),
-        Spoilt::Digits => bytes = [b"{\"schemaVersion\": ".to_vec(), b"9".repeat(10_000)].concat(),
+        Spoilt::AnotherFile(other) => bytes = fs::read(folder.join(kind.files[*other])).unwrap(),
+        Spoilt::Hostile(which) => {
+            let (text, times) = HOSTILE[*which];
+            bytes = text.repeat(times).into_bytes();
+        }
+        Spoilt::Garbage(garbage) => bytes.clone_from(garbage),
+        Spoilt::Field(at, value) => {
+            if let Ok(mut json) = serde_json::from_slice(&bytes) {
+                replace(&mut json, *at, value.clone());
+                bytes = json.to_string().into_bytes();
+            }
+        }
     }
     fs::write(&path, bytes).unwrap();
 }
 
 /// `None`: it got ready, and was told to stop.
-async fn outcome(folder: &Path) -> Option<Failure> {
+async fn outcome(folder: &Path, task: Task) -> Option<Failure> {
     let run_dir = tempfile::tempdir().unwrap();
     let ready = async {
         loop {
@@ -84,7 +140,9 @@ async fn outcome(folder: &Path) -> Option<Failure> {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    let ended = tokio::time::timeout(PATIENCE, run(config(folder, run_dir.path()), ready));
+    let mut config = config(folder, run_dir.path());
+    config.task = task;
+    let ended = tokio::time::timeout(PATIENCE, run(config, ready));
     match ended.await.expect("it neither serves nor fails") {
         Ok(()) => None,
         Err(EngineError::Model(failure)) => Some(failure),
@@ -92,8 +150,7 @@ async fn outcome(folder: &Path) -> Option<Failure> {
     }
 }
 
-#[test]
-fn broken_files_are_named_or_served() {
+fn broken_files_are_named_or_served(kind: Kind) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -102,21 +159,34 @@ fn broken_files_are_named_or_served() {
     let cases = std::env::var("PROPTEST_CASES")
         .ok()
         .and_then(|cases| cases.parse().ok());
-    let mut runner = TestRunner::new(Cases::with_cases(cases.unwrap_or(48)));
-    let run = runner.run(&spoilt(), |(file, how)| {
-        let model = copied_model();
-        spoil(model.path(), file, &how);
-        let Some(failure) = runtime.block_on(outcome(model.path())) else {
+    let mut runner = TestRunner::new(Cases::with_cases(cases.unwrap_or(64)));
+    let run = runner.run(&spoilt(kind), |(file, how)| {
+        let model = copied(kind.folder);
+        spoil(model.path(), kind, file, &how);
+        let Some(failure) = runtime.block_on(outcome(model.path(), kind.task)) else {
             return Ok(());
         };
-        let name = FILES[file];
-        let missing = matches!(how, Spoilt::Removed | Spoilt::Folder);
+        let name = kind.files[file];
         prop_assert!(
-            !missing || failure.message.contains(name),
+            !how.leaves_no_file() || failure.message.contains(name),
             "{name} {how:?}: {failure}"
         );
         prop_assert!(failure.message.len() > 20, "{name} {how:?}: {failure}");
+        prop_assert!(
+            !failure.message.contains("thread ended"),
+            "a panic: {name} {how:?}"
+        );
         Ok(())
     });
     run.unwrap();
+}
+
+#[test]
+fn broken_files_of_a_classifier_are_named_or_served() {
+    broken_files_are_named_or_served(CLASSIFIER);
+}
+
+#[test]
+fn broken_files_of_a_generator_are_named_or_served() {
+    broken_files_are_named_or_served(GENERATOR);
 }

@@ -8,4 +8,6 @@ mod generation;
 mod lifecycle;
 mod limits;
 mod protocols;
+mod requests;
+mod spoil;
 mod support;
