@@ -8,6 +8,9 @@ use tokio::time::sleep;
 use super::server::{Link, Server, SharedLink};
 use super::*;
 
+/// Before a look at the Lease.
+const JUST_BEFORE: Duration = Duration::from_millis(1);
+
 /// A replica that takes part in the election.
 struct Replica {
     link: SharedLink,
@@ -130,7 +133,7 @@ async fn a_standby_takes_what_it_saw_unchanged_for_the_whole_time_whatever_the_c
             let server = Server::default();
             write_lease(&server, "1", renewed, duration_seconds);
             let mut standby = Replica::start(&server, "b");
-            sleep(LEASE - RETRY).await;
+            sleep(7 * RETRY - JUST_BEFORE).await;
             write_lease(&server, "2", renewed, duration_seconds);
             let changed = Instant::now();
             let leads = standby.leads().await;
@@ -147,7 +150,7 @@ async fn a_standby_that_did_not_see_the_lease_for_a_while_waits_from_when_it_doe
     write_lease(&server, "1", "2026-01-01T00:00:00Z", 15);
     let mut standby = Replica::start(&server, "b");
     set(&standby.link, Link::Hangs);
-    sleep(3 * LEASE).await;
+    sleep(4 * RENEW_DEADLINE - JUST_BEFORE).await;
     set(&standby.link, Link::Works);
     let seen = Instant::now();
     assert!(standby.leads().await >= seen + LEASE);
