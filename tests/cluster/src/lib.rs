@@ -45,7 +45,7 @@ mod registry;
 mod start;
 mod toolchain;
 
-pub use address::{BRIDGE_ADDRESS, NODES_MAX, NodeId, REGISTRY};
+pub use address::{BRIDGE_ADDRESS, NODES_MAX, NodeId, REGISTRY, REGISTRY_ADDRESS};
 pub use cluster::Cluster;
 pub use component::Component;
 pub use error::{Error, Result};

@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
-use smallfleet_cluster::{Cluster, Layout};
+use smallfleet_cluster::{Cluster, Layout, REGISTRY, REGISTRY_ADDRESS};
 
 use crate::fleet::Fleet;
 use crate::shell::Shell;
@@ -208,12 +208,14 @@ impl Lab {
     /// # Errors
     /// When the registry does not answer.
     pub fn release_again(&self, name: &str) -> Result<String> {
-        let (repository, _) = self.image(name).split_once('@').context("a digest")?;
+        // The registry's name is known to the cluster alone.
+        let image = self.image(name).replace(REGISTRY, REGISTRY_ADDRESS);
+        let (repository, _) = image.split_once('@').context("a digest")?;
         let line = format!(
-            "crane mutate --insecure --label release=again --tag {repository}:again {}",
-            self.image(name)
+            "crane mutate --insecure --label release=again --tag {repository}:again {image}"
         );
-        Ok(self.shell.run(&line)?.trim().to_owned())
+        let pushed = self.shell.run(&line)?;
+        Ok(pushed.trim().replace(REGISTRY_ADDRESS, REGISTRY))
     }
 
     fn cluster(&self, arguments: &[&str]) -> Result<String> {

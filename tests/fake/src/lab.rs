@@ -54,6 +54,8 @@ pub enum Behavior {
     Fails(&'static str),
     /// Wrong on the labelled set.
     Wrong,
+    /// It gets a quarter of what the coin gives it.
+    Shunned,
     NeverReady,
 }
 

@@ -2,8 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a helper of a test fails the test")]
 
+use smallfleet_crds::status::PauseReason;
+use smallfleet_fake::lab::{Behavior, Lab};
 use smallfleet_fake::server::Fault;
-use smallfleet_fake::story::{PROMOTION, REVERTED, ROLLBACK, Told};
+use smallfleet_fake::story::{PROMOTION, REVERTED, ROLLBACK, Told, on_paused_clock};
+use tokio::time::Instant;
 
 /// Position of the n-th write to a path that ends so.
 fn write(told: &Told, end: &str, nth: usize) -> usize {
@@ -49,4 +52,25 @@ fn a_leader_that_was_held_up_does_not_promote_what_its_successor_took_back() {
             "read {read}"
         );
     }
+}
+
+/// Status said it first, and the routers were told by the next look: the monitor's I3 fires where it is so.
+#[test]
+fn counts_that_the_coin_did_not_give_take_the_traffic_before_status_says_so() {
+    on_paused_clock(async {
+        let mut lab = Lab::at_rest(2).await;
+        lab.behave("2", Behavior::Shunned);
+        lab.ask_for("2").await;
+        lab.until(400, "pause", |status| {
+            let rollout = status.rollout.as_ref();
+            let paused = rollout.and_then(|rollout| rollout.paused.as_ref());
+            paused.is_some_and(|paused| paused.reason == PauseReason::SampleRatio)
+        })
+        .await;
+        lab.seconds(60).await;
+        assert_eq!(lab.rollout().candidate_traffic_permille, 0);
+        assert!(lab.status().refused.is_empty());
+        let mut routers = lab.routers.values();
+        assert!(routers.all(|router| router.held.granted(Instant::now()).is_none()));
+    });
 }

@@ -50,7 +50,7 @@ pub(super) fn pods_of_old(store: &Store) -> BTreeMap<String, u64> {
 /// What a pod's containers say after it has been seen for so long.
 fn live(pod: &Value, behavior: Behavior, alive: u64) -> Value {
     let evaluates = label(pod, names::LABEL_ROLE) == names::role::EVALUATION;
-    let ready = matches!(behavior, Behavior::Good | Behavior::Slow | Behavior::Wrong);
+    let ready = !matches!(behavior, Behavior::Fails(_) | Behavior::NeverReady);
     let mut engine = json!({"name": "engine", "restartCount": 0, "state": {"running": {}}});
     let mut router = json!({"name": "router", "restartCount": 0, "state": {"running": {}}});
     let mut phase = "Running";

@@ -1,9 +1,11 @@
-//! What a router counts: both arms alike, or a candidate that is late with everything.
+//! What a router counts: both arms alike, a candidate that is late with everything, or one that gets too little.
 
 use std::collections::BTreeMap;
 
 use smallfleet_protocol::v1;
 use smallfleet_runtime_core::route::Grant;
+
+use super::Behavior;
 
 /// Units per arm that are sampled before thresholds are frozen.
 const BURN_IN: u64 = 50;
@@ -45,7 +47,7 @@ impl Counting {
     }
 
     /// A second of requests, half to each arm.
-    pub(super) fn count(&mut self, rollout: &str, grant: &Grant, slow: bool, rate: u64) {
+    pub(super) fn count(&mut self, rollout: &str, grant: &Grant, behavior: Behavior, rate: u64) {
         self.ready = true;
         if self.rollout != rollout {
             self.close();
@@ -54,7 +56,7 @@ impl Counting {
         }
         let units = rate / 2;
         let Some(freeze) = &grant.freeze else {
-            return self.burn_in(slow);
+            return self.burn_in(behavior);
         };
         let permille = u64::from(grant.permille);
         let cell = (u64::from(freeze.index), permille);
@@ -86,12 +88,12 @@ impl Counting {
             units,
             &freeze.rhos_permille,
             freeze.thresholds_us.len(),
-            slow,
+            behavior,
         );
     }
 
-    fn burn_in(&mut self, slow: bool) {
-        let late = if slow { 3 } else { 1 };
+    fn burn_in(&mut self, behavior: Behavior) {
+        let late = if behavior == Behavior::Slow { 3 } else { 1 };
         let latencies = |factor: u64| (0..BURN_IN).map(move |unit| (unit * 2 + 1) * 1000 * factor);
         let units = u32::try_from(BURN_IN).unwrap_or(u32::MAX);
         self.sample = Some(v1::BurnIn {
@@ -122,25 +124,29 @@ impl Counting {
     }
 }
 
-fn add(epoch: &mut v1::Epoch, units: u64, rhos: &[u32], thresholds: usize, slow: bool) {
+fn add(epoch: &mut v1::Epoch, units: u64, rhos: &[u32], thresholds: usize, behavior: Behavior) {
+    let of_candidate = match behavior {
+        Behavior::Shunned => units / 4,
+        _ => units,
+    };
     let latency = epoch.latency.get_or_insert_default();
     latency.stable.resize(thresholds, 0);
     latency.candidate.resize(thresholds * rhos.len(), 0);
     latency.stable_units += units;
-    latency.candidate_units += units;
+    latency.candidate_units += of_candidate;
     for (index, beyond) in latency.stable.iter_mut().enumerate() {
-        let events = units * BEYOND.get(index).unwrap_or(&1) / 1000;
-        *beyond += events;
+        let permille = BEYOND.get(index).unwrap_or(&1);
+        let events = of_candidate * permille / 1000;
+        *beyond += units * permille / 1000;
         for (at, rho) in rhos.iter().enumerate() {
-            let of_candidate = match (slow, *rho <= 1000) {
-                (true, _) => units,
-                (false, true) => events,
-                (false, false) => events / 2,
+            latency.candidate[index * rhos.len() + at] += match (behavior, *rho <= 1000) {
+                (Behavior::Slow, _) => of_candidate,
+                (_, true) => events,
+                (_, false) => events / 2,
             };
-            latency.candidate[index * rhos.len() + at] += of_candidate;
         }
     }
     let errors = epoch.errors.get_or_insert_default();
     errors.stable_units += units;
-    errors.candidate_units += units;
+    errors.candidate_units += of_candidate;
 }

@@ -417,9 +417,7 @@ impl Lab {
             let on = (router.hello.model.clone(), router.node.clone());
             match (granted, ready.get(&on)) {
                 (Some((id, grant)), Some(behavior)) => {
-                    router
-                        .counting
-                        .count(&id, &grant, *behavior == Behavior::Slow, self.rate);
+                    router.counting.count(&id, &grant, *behavior, self.rate);
                 }
                 _ => router.counting.pause(),
             }
