@@ -361,8 +361,9 @@ fn granted_before(lab: &mut Lab, edit: fn(&mut RolloutStatus)) -> Option<usize> 
 
 #[test]
 fn what_a_status_takes_is_told_before_it_and_what_it_gives_is_not() {
-    let mut lab = Lab::at_rest(3);
+    let mut lab = Lab::at_rest(6);
     lab.ask_for("2");
+    lab.run_until_state(RolloutState::Analyzing);
     lab.run_until(200, |lab| lab.rollout().granted.len() == 3);
     let none = granted_before(&mut lab, |next| next.candidate_traffic_permille = 0);
     assert_eq!(none, Some(0));
