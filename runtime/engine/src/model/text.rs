@@ -1,5 +1,6 @@
 //! From text to token ids.
 
+use serde::de::IgnoredAny;
 use tokenizers::{PostProcessor, Tokenizer, TruncationParams};
 
 use super::ModelError;
@@ -17,6 +18,13 @@ pub struct Tokens {
     pub truncated: bool,
 }
 
+/// The library panics over a file that ends in its decoder, so the whole file's syntax is looked at first.
+pub fn read(tokenizer_json: &[u8]) -> Result<Tokenizer, ModelError> {
+    let syntax: Result<IgnoredAny, _> = serde_json::from_slice(tokenizer_json);
+    syntax.map_err(|error| ModelError::Tokenizer(error.to_string()))?;
+    Tokenizer::from_bytes(tokenizer_json).map_err(|error| ModelError::Tokenizer(error.to_string()))
+}
+
 pub struct TextEncoder {
     tokenizer: Tokenizer,
     max_text_size_bytes: usize,
@@ -27,7 +35,7 @@ pub struct TextEncoder {
 impl TextEncoder {
     pub fn new(tokenizer_json: &[u8], max_tokens: usize) -> Result<Self, ModelError> {
         let wrong = |error: tokenizers::Error| ModelError::Tokenizer(error.to_string());
-        let mut tokenizer = Tokenizer::from_bytes(tokenizer_json).map_err(wrong)?;
+        let mut tokenizer = read(tokenizer_json)?;
         let special = tokenizer
             .get_post_processor()
             .map_or(0, |processor| processor.added_tokens(false));

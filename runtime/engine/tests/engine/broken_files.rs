@@ -181,6 +181,20 @@ fn broken_files_are_named_or_served(kind: Kind) {
     run.unwrap();
 }
 
+/// The library panicked over one that ends in its decoder.
+#[test]
+fn a_tokenizer_that_is_cut_off_anywhere_is_named() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    for at in (0..40).map(|at| f64::from(at) / 40.0) {
+        let model = copied(GENERATOR.folder);
+        spoil(model.path(), GENERATOR, 2, &Spoilt::CutAt(at));
+        let failure = runtime.block_on(outcome(model.path(), GENERATOR.task));
+        let failure = failure.expect("a cut file is no tokenizer");
+        assert!(failure.message.contains("tokenizer"), "{at}: {failure}");
+        assert!(!failure.message.contains("thread ended"), "{at}: {failure}");
+    }
+}
+
 #[test]
 fn broken_files_of_a_classifier_are_named_or_served() {
     broken_files_are_named_or_served(CLASSIFIER);

@@ -2,7 +2,7 @@
 
 use tokenizers::Tokenizer;
 
-use crate::model::ModelError;
+use crate::model::{ModelError, text};
 
 /// Longest special token or word of a vocabulary in use is shorter: a text with more bytes a token of context cannot fit, and
 /// is refused before it is tokenised.
@@ -24,7 +24,7 @@ pub enum SpecialTokens {
 impl Vocabulary {
     /// `context_tokens` bounds the texts that are looked at.
     pub fn new(tokenizer_json: &[u8], context_tokens: usize) -> Result<Self, ModelError> {
-        let mut tokenizer = Tokenizer::from_bytes(tokenizer_json).map_err(wrong)?;
+        let mut tokenizer = text::read(tokenizer_json)?;
         // What the file says about truncation and padding is replaced: a prompt is refused, never cut.
         tokenizer.with_truncation(None).map_err(wrong)?;
         tokenizer.with_padding(None);
