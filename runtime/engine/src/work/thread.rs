@@ -1,5 +1,7 @@
 //! The engine thread: loads the model, then works until nobody can send it a job any more.
 
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
@@ -47,13 +49,27 @@ pub fn start(config: &Config, metrics: &Arc<Metrics>) -> std::io::Result<Started
         .name("engine".into())
         .spawn(move || {
             let _alive = alive_sender;
-            match load(&config) {
+            let loaded = catch_unwind(AssertUnwindSafe(|| load(&config)));
+            match loaded.unwrap_or_else(|panic| Err(panicked(panic.as_ref()))) {
                 Ok(model) => model.announce_and_work(&config, &metrics, loaded_sender),
                 // Nobody listens when the engine is being stopped while it loads.
                 Err(failure) => drop(loaded_sender.send(Err(failure))),
             }
         })?;
     Ok(Started { loaded, alive })
+}
+
+/// Libraries panic over some files that nobody should write; that is a fault of the files.
+fn panicked(panic: &(dyn Any + Send)) -> Failure {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let words = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    Failure {
+        reason: FailureReason::InvalidModel,
+        message: format!(
+            "a library panicked over the files of the model: {}",
+            words.unwrap_or("see the engine's log")
+        ),
+    }
 }
 
 /// A loaded model of one of the tasks.

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config as Cases, TestRunner};
-use serde_json::Value;
-use smallfleet_engine::{EngineError, EngineState, Failure, Phase, Task, run};
+use serde_json::{Value, json};
+use smallfleet_engine::{EngineError, EngineState, Failure, FailureReason, Phase, Task, run};
 
 use crate::spoil::{odd, place, replace};
 use crate::support::{config, copied};
@@ -179,6 +179,24 @@ fn broken_files_are_named_or_served(kind: Kind) {
         Ok(())
     });
     run.unwrap();
+}
+
+/// The library panics over one whose template names a special token that it does not give.
+#[test]
+fn a_tokenizer_that_makes_its_library_panic_is_named() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let model = copied(CLASSIFIER.folder);
+    let path = model.path().join("tokenizer.json");
+    let mut json: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    json["post_processor"]["special_tokens"] = json!({});
+    fs::write(&path, json.to_string()).unwrap();
+    let failure = runtime.block_on(outcome(model.path(), CLASSIFIER.task));
+    let failure = failure.expect("no text can be tokenised");
+    assert_eq!(failure.reason, FailureReason::InvalidModel);
+    assert!(
+        failure.message.contains("panicked over the files"),
+        "{failure}"
+    );
 }
 
 /// The library panicked over one that ends in its decoder.
