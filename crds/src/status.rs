@@ -115,6 +115,15 @@ pub enum RolloutState {
     RolledBack,
 }
 
+impl RolloutState {
+    /// In a step: its candidates start or are asked. Not before the first, nor after the verdict; a cut in it can only mean
+    /// that the rollout is over.
+    #[must_use]
+    pub const fn is_in_step(self) -> bool {
+        matches!(self, Self::Preparing | Self::Analyzing | Self::Inconclusive)
+    }
+}
+
 /// A rollout.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]

@@ -2,7 +2,6 @@
 
 use jiff::Timestamp;
 use smallfleet_crds::SmallModel;
-use smallfleet_crds::status::RolloutState;
 
 use crate::columns;
 use crate::facts::{CurrentStep, Facts, Judged};
@@ -29,11 +28,9 @@ pub fn render(model: &SmallModel, now: Timestamp) -> String {
 
 /// Whether the rollout is in a step at all: not before the first, nor after its verdict.
 fn has_step(facts: &Facts<'_>) -> bool {
-    let state = facts.rollout().map(|rollout| rollout.state);
-    matches!(
-        state,
-        Some(RolloutState::Preparing | RolloutState::Analyzing | RolloutState::Inconclusive)
-    )
+    facts
+        .rollout()
+        .is_some_and(|rollout| rollout.state.is_in_step())
 }
 
 fn step_line(facts: &Facts<'_>, step: &CurrentStep) -> String {

@@ -28,7 +28,6 @@ use crate::look::{self, Evidence};
 use crate::objects;
 
 use exit::Moved;
-pub(crate) use exit::may_be_cut;
 
 /// One plan's part of a rollout with a valid spec.
 pub(crate) fn advance(cx: &Cx<'_>, desired: &Desired<'_>, draft: &mut Draft) {
@@ -87,7 +86,7 @@ pub(crate) fn hold(cx: &Cx<'_>, draft: &mut Draft) {
 /// saw is still there to be seen: faults, then evidence, say why; only when they say nothing nobody knows.
 fn finish_cut(cx: &Cx<'_>, draft: &mut Draft) -> Moved {
     let rollout = draft.rollout().clone();
-    if !may_be_cut(rollout.state)
+    if !rollout.state.is_in_step()
         || !cx.world.sessions.cut.contains(&rollout.id)
         || cx.world.leader.resuming
     {

@@ -29,7 +29,7 @@ pub fn lowered(world: &World, next: &SmallModelStatus) -> Option<Routes> {
         .candidate_traffic_permille
         .min(next.candidate_traffic_permille);
     lower.granted.retain(|node| next.granted.contains(node));
-    (is_open(next) && lower != *now).then(|| routes_of(world, &lower))
+    (next.state.is_in_step() && lower != *now).then(|| routes_of(world, &lower))
 }
 
 fn persisted(world: &World) -> Option<&RolloutStatus> {
@@ -102,17 +102,9 @@ fn route(world: &World, fleet: &Fleet<'_>, rollout: &RolloutStatus, site: &Site<
     }
 }
 
-/// There may be traffic; after it there is a cut.
-const fn is_open(rollout: &RolloutStatus) -> bool {
-    matches!(
-        rollout.state,
-        RolloutState::Preparing | RolloutState::Analyzing | RolloutState::Inconclusive
-    )
-}
-
 /// A grant needs the persisted share and node, the flag, and a candidate that can be reached on a node that can bear it.
 fn kind(rollout: &RolloutStatus, flag: &FeatureFlag, site: &Site<'_>, answers: bool) -> RouteKind {
-    if !is_open(rollout) {
+    if !rollout.state.is_in_step() {
         return RouteKind::Cut;
     }
     let granted = rollout.candidate_traffic_permille > 0

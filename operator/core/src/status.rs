@@ -6,7 +6,7 @@ mod words;
 
 use std::time::Duration;
 
-use smallfleet_crds::status::{NodeCounts, RolloutState, SmallModelStatus};
+use smallfleet_crds::status::{NodeCounts, SmallModelStatus};
 
 use crate::constants::NUMBERS_INTERVAL;
 use crate::draft::{Cx, Draft};
@@ -36,11 +36,7 @@ fn sequence_of_edit(cx: &Cx<'_>, draft: &mut Draft) {
     let (Some(before), Some(now)) = (&cx.persisted.rollout, &mut draft.status.rollout) else {
         return;
     };
-    let routed = matches!(
-        now.state,
-        RolloutState::Preparing | RolloutState::Analyzing | RolloutState::Inconclusive
-    );
-    if edited && routed && before.id == now.id && before.sequence == now.sequence {
+    if edited && now.state.is_in_step() && before.id == now.id && before.sequence == now.sequence {
         now.sequence += 1;
     }
 }

@@ -18,7 +18,6 @@ use crate::objects;
 use crate::problem::{self, Blame, Problem};
 use crate::render;
 use crate::revision::short_hash;
-use crate::rollout::may_be_cut;
 use crate::world::{PodView, Role};
 
 /// `max(1, ceil(p x Ready stable nodes))`, or the count that was asked for.
@@ -354,7 +353,7 @@ pub(crate) fn create_missing(cx: &Cx<'_>, draft: &mut Draft) {
     let (Some(rollout), Some(now)) = (&cx.persisted.rollout, draft.status.rollout.clone()) else {
         return;
     };
-    let goes_on = now.id == rollout.id && may_be_cut(now.state);
+    let goes_on = now.id == rollout.id && now.state.is_in_step();
     let Some(revision) = cx.revision(&rollout.to) else {
         return;
     };

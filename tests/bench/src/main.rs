@@ -33,7 +33,7 @@ enum Command {
     Classify(classify::Arguments),
     /// From the decision to the last candidate request (cluster; about 8 minutes)
     Rollbacks(rollbacks::Arguments),
-    /// Requests to find `slow` and to promote an equal revision (cluster; about 5 minutes)
+    /// Requests to find `slow` and to promote an equal revision (cluster; about 12 minutes)
     Evidence(verdicts::EvidenceArguments),
     /// A/A with load swings (cluster; about 95 minutes for 100 runs)
     Equal(verdicts::EqualArguments),

@@ -102,7 +102,7 @@ pub fn labels_are_right(books: &[Book]) -> Result<()> {
         "only {right} of {answers} answers are right"
     );
     ensure!(
-        unusual <= UNUSUAL_TOGETHER || unusual * 100 <= answers * UNUSUAL_PERCENT,
+        unusual * 100 <= answers * UNUSUAL_PERCENT,
         "{unusual} of {answers} answers differ from the usual one to the same text"
     );
     ensure!(

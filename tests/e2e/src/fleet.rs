@@ -165,6 +165,14 @@ pub fn state(status: &SmallModelStatus) -> Option<RolloutState> {
     status.rollout.as_ref().map(|rollout| rollout.state)
 }
 
+/// The rollout waits for its environment, for this reason.
+#[must_use]
+pub fn is_blocked(status: &SmallModelStatus, reason: &str) -> bool {
+    let rollout = status.rollout.as_ref();
+    let blocked = rollout.and_then(|rollout| rollout.blocked.as_ref());
+    blocked.is_some_and(|blocked| blocked.reason == reason)
+}
+
 /// The pod is Ready.
 #[must_use]
 pub fn is_ready(pod: &Pod) -> bool {

@@ -338,13 +338,6 @@ fn a_refused_revision_in_a_canary_ends_it_and_makes_no_pods() {
     });
 }
 
-/// Writes that create a pod.
-fn creations(lab: &Lab) -> usize {
-    let writes = lab.operators[0].connection.writes();
-    let creations = writes.iter().filter(|write| write.ends_with("/pods"));
-    creations.count()
-}
-
 #[test]
 fn a_revision_promoted_before_rolls_at_once_at_rest_and_in_a_canary() {
     on_paused_clock(async {
@@ -352,7 +345,7 @@ fn a_revision_promoted_before_rolls_at_once_at_rest_and_in_a_canary() {
         lab.ask_for("2").await;
         lab.until_state(RolloutState::Promoting).await;
         lab.rest().await;
-        let (before, made) = (generation(&lab), creations(&lab));
+        let (before, made) = (generation(&lab), lab.creations());
         lab.ask_for("1").await;
         lab.until_state(RolloutState::Promoting).await;
         lab.rest().await;
@@ -360,10 +353,10 @@ fn a_revision_promoted_before_rolls_at_once_at_rest_and_in_a_canary() {
             (lab.stable(), lab.template()),
             (lab.hash("1"), lab.hash("1"))
         );
-        assert_eq!((generation(&lab), creations(&lab)), (before + 1, made));
+        assert_eq!((generation(&lab), lab.creations()), (before + 1, made));
         lab.ask_for("3").await;
         lab.until_state(RolloutState::Analyzing).await;
-        let made = creations(&lab);
+        let made = lab.creations();
         lab.ask_for("2").await;
         lab.until_state(RolloutState::Promoting).await;
         lab.rest().await;
@@ -371,7 +364,7 @@ fn a_revision_promoted_before_rolls_at_once_at_rest_and_in_a_canary() {
             (lab.stable(), lab.template()),
             (lab.hash("2"), lab.hash("2"))
         );
-        assert_eq!((generation(&lab), creations(&lab)), (before + 2, made));
+        assert_eq!((generation(&lab), lab.creations()), (before + 2, made));
         assert!(lab.status().refused.is_empty());
     });
 }

@@ -13,12 +13,6 @@ fn is_blocked(status: &SmallModelStatus) -> bool {
     blocked.is_some_and(|blocked| blocked.reason == reason::POD_REFUSED)
 }
 
-fn tries(lab: &Lab) -> usize {
-    let writes = lab.operators[0].connection.writes();
-    let creations = writes.iter().filter(|write| write.ends_with("/pods"));
-    creations.count()
-}
-
 /// Candidates are refused so for two minutes of a promotion, which ends as without.
 fn refused_for_a_while(refusal: fn(&str) -> Refusal, says: &str) {
     let resting = PROMOTION.resting();
@@ -30,9 +24,9 @@ fn refused_for_a_while(refusal: fn(&str) -> Refusal, says: &str) {
         lab.second().await;
         lab.ask_for("2").await;
         lab.until(60, "block", is_blocked).await;
-        let before = tries(&lab);
+        let before = lab.creations();
         lab.seconds(120).await;
-        assert!((3..=5).contains(&(tries(&lab) - before)), "every 30 s");
+        assert!((3..=5).contains(&(lab.creations() - before)), "every 30 s");
         let rollout = lab.rollout();
         assert_eq!(rollout.state, RolloutState::Preparing, "{lab:?}");
         let blocked = rollout.blocked.expect("it is blocked still");

@@ -27,14 +27,6 @@ pub(super) enum Left {
     Superseded,
 }
 
-/// States with candidates, in which a cut can only mean that the rollout is over.
-pub(crate) const fn may_be_cut(state: RolloutState) -> bool {
-    matches!(
-        state,
-        RolloutState::Preparing | RolloutState::Analyzing | RolloutState::Inconclusive
-    )
-}
-
 pub(crate) fn refusal(revision: &str, reason: &str, effect: &str) -> Refused {
     Refused {
         revision: revision.to_owned(),

@@ -64,12 +64,8 @@ pub(super) fn display(status: &SmallModelStatus) -> Display {
 }
 
 fn step(rollout: &RolloutStatus) -> String {
-    let stepping = matches!(
-        rollout.state,
-        RolloutState::Preparing | RolloutState::Analyzing | RolloutState::Inconclusive
-    );
     let steps = rollout.frozen.as_ref().map(|frozen| &frozen.steps);
-    let (true, Some(steps)) = (stepping, steps) else {
+    let (true, Some(steps)) = (rollout.state.is_in_step(), steps) else {
         return String::new();
     };
     let name = steps

@@ -21,8 +21,12 @@ pub struct Tokens {
 /// The library panics over a file that ends in its decoder, so the whole file's syntax is looked at first.
 pub fn read(tokenizer_json: &[u8]) -> Result<Tokenizer, ModelError> {
     let syntax: Result<IgnoredAny, _> = serde_json::from_slice(tokenizer_json);
-    syntax.map_err(|error| ModelError::Tokenizer(error.to_string()))?;
-    Tokenizer::from_bytes(tokenizer_json).map_err(|error| ModelError::Tokenizer(error.to_string()))
+    syntax.map_err(wrong)?;
+    Tokenizer::from_bytes(tokenizer_json).map_err(wrong)
+}
+
+pub fn wrong(error: impl std::fmt::Display) -> ModelError {
+    ModelError::Tokenizer(error.to_string())
 }
 
 pub struct TextEncoder {
@@ -34,7 +38,6 @@ pub struct TextEncoder {
 
 impl TextEncoder {
     pub fn new(tokenizer_json: &[u8], max_tokens: usize) -> Result<Self, ModelError> {
-        let wrong = |error: tokenizers::Error| ModelError::Tokenizer(error.to_string());
         let mut tokenizer = read(tokenizer_json)?;
         let special = tokenizer
             .get_post_processor()

@@ -8,9 +8,8 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 use smallfleet_cluster::Component;
-use smallfleet_crds::status::SmallModelStatus;
 use smallfleet_e2e::app::now_milliseconds;
-use smallfleet_e2e::fleet::{is_ready, node_of};
+use smallfleet_e2e::fleet::{is_blocked, is_ready, node_of};
 
 use crate::common::{NODES, until};
 use crate::path::{Broken, Outage};
@@ -104,7 +103,9 @@ async fn a_registry_that_is_down_stops_no_stable_pod_and_only_delays_a_canary() 
         trial.world.apply_yaml(&yaml)?;
         trial
             .world
-            .wait("blocked by the registry", is_blocked_by_pull)
+            .wait("blocked by the registry", |status| {
+                is_blocked(status, "ImagePull")
+            })
             .await
     };
     let blocked = trial.without(Component::Registry, seen).await?;
@@ -122,12 +123,6 @@ async fn a_registry_that_is_down_stops_no_stable_pod_and_only_delays_a_canary() 
     trial.world.kubectl("smallfleet promote intent --full")?;
     trial.promoted(&now).await?;
     trial.end().await
-}
-
-fn is_blocked_by_pull(status: &SmallModelStatus) -> bool {
-    let rollout = status.rollout.as_ref();
-    let blocked = rollout.and_then(|rollout| rollout.blocked.as_ref());
-    blocked.is_some_and(|blocked| blocked.reason == "ImagePull")
 }
 
 async fn a_deleted_pod_comes_back(trial: &Trial) -> Result<()> {

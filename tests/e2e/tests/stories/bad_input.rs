@@ -241,14 +241,8 @@ async fn a_registry_that_is_down_is_waited_for() -> Result<()> {
 async fn told_of_the_registry(world: &World, image: &str) -> Result<SmallModelStatus> {
     let known = world.lab.image("better");
     world.apply_yaml(&world.yaml("better", &[]).replace(known, image))?;
-    let blocked = |status: &SmallModelStatus| is_blocked(status, "ImagePull");
+    let blocked = |status: &SmallModelStatus| fleet::is_blocked(status, "ImagePull");
     world.wait("blocked by the registry", blocked).await
-}
-
-fn is_blocked(status: &SmallModelStatus, reason: &str) -> bool {
-    let rollout = status.rollout.as_ref();
-    let blocked = rollout.and_then(|rollout| rollout.blocked.as_ref());
-    blocked.is_some_and(|blocked| blocked.reason == reason)
 }
 
 /// The stable pods, the load's, and one more: the first step's candidate finds room, the second step's do not.
@@ -263,7 +257,7 @@ async fn a_quota_holds_up_a_canary_and_is_named() -> Result<()> {
     world.apply("better")?;
     let blocked = world
         .wait("blocked by the quota", |status| {
-            is_blocked(status, "PodRefused")
+            fleet::is_blocked(status, "PodRefused")
         })
         .await?;
     let said = words(&blocked);

@@ -225,14 +225,14 @@ pub async fn assert_none_failed(application: &App) -> Result<()> {
     let failed: Vec<_> = audit::each(&books)
         .filter(|(_, record)| !record.good())
         .collect();
+    let requests = audit::each(&books).count();
     ensure!(
         failed.is_empty(),
-        "{} of {} requests failed, such as {:?}",
+        "{} of {requests} requests failed, such as {:?}",
         failed.len(),
-        audit::each(&books).count(),
         failed.first()
     );
-    ensure!(audit::each(&books).count() > 0, "no request was sent");
+    ensure!(requests > 0, "no request was sent");
     match application.chat_tokens {
         None => audit::labels_are_right(&books),
         Some(_) => Ok(()),

@@ -166,9 +166,9 @@ impl Monitor {
         let (before, now) = (std::mem::take(&mut self.status), status(model));
         if let Some(id) = open_id(&before) {
             self.lowered(by, &id, &now);
-        }
-        if let Some(id) = open_id(&before).filter(|id| open_id(&now).as_ref() != Some(id)) {
-            self.ends(&id);
+            if open_id(&now).as_ref() != Some(&id) {
+                self.ends(&id);
+            }
         }
         if let Some(rollout) = &now.rollout {
             let permille = rollout.candidate_traffic_permille;

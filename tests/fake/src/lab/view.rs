@@ -129,6 +129,14 @@ impl Lab {
         })
     }
 
+    /// How many times the first operator has asked for a pod.
+    #[must_use]
+    pub fn creations(&self) -> usize {
+        let writes = self.operators[0].connection.writes();
+        let creations = writes.iter().filter(|write| write.ends_with("/pods"));
+        creations.count()
+    }
+
     /// Verdicts that the ControllerRevisions carry, by revision.
     #[must_use]
     pub fn verdicts(&self) -> BTreeMap<String, String> {

@@ -15,7 +15,7 @@ use smallfleet_core::revision::{Revision, RevisionObject};
 use smallfleet_core::world::{
     AppliedView, ClosedEpoch, DaemonSetView, NodeView, OwnCut, PodView, Role,
 };
-use smallfleet_core::{plan, routes};
+use smallfleet_core::{lowered, plan, routes};
 use smallfleet_crds::SmallModel;
 use smallfleet_crds::status::{RolloutState, RolloutStatus, SmallModelStatus};
 
@@ -346,6 +346,11 @@ impl Lab {
     fn execute(&mut self, plan: &Plan, version: u64, actions: usize) {
         let mut version = version;
         for action in plan.actions.iter().take(actions) {
+            if let Action::PersistStatus(status) = action
+                && let Some(routes) = lowered(&self.world(), status)
+            {
+                self.deliver(routes);
+            }
             match self.apply(action, &mut version) {
                 Outcome::Done => {}
                 Outcome::Conflict => break,

@@ -2,7 +2,8 @@
 
 use tokenizers::Tokenizer;
 
-use crate::model::{ModelError, text};
+use crate::model::ModelError;
+use crate::model::text::{self, wrong};
 
 /// Longest special token or word of a vocabulary in use is shorter: a text with more bytes a token of context cannot fit, and
 /// is refused before it is tokenised.
@@ -58,10 +59,6 @@ impl Vocabulary {
             .map_err(wrong)?;
         Ok(Some(encoding.get_ids().to_vec()))
     }
-}
-
-fn wrong(error: impl std::fmt::Display) -> ModelError {
-    ModelError::Tokenizer(error.to_string())
 }
 
 /// The text of an answer that grows: a token may be a part of a character only, which is held back until it is whole.
